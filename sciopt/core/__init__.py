@@ -1,0 +1,71 @@
+"""The shared machine: measure how the last step turned out, change a limit, propose the next step."""
+
+from sciopt.core.average import Mean, Polyak, Tail
+from sciopt.core.checkpoint import Checkpoint, load_snapshot, save_snapshot
+from sciopt.core.control import Adaptive, Control, Fade, Fixed, Limit, Schedule, Verdict
+from sciopt.core.errors import (
+    EvaluationFailed,
+    InputError,
+    NotFinite,
+    RestartMismatch,
+    SciOptError,
+    ShapeError,
+)
+from sciopt.core.evaluation import Evaluation, Problem
+from sciopt.core.history import History, Record
+from sciopt.core.method import Method, State, StepMethod
+from sciopt.core.rule import Proposal, Rule
+from sciopt.core.run import Result, Snapshot, run
+from sciopt.core.signals import Improvement, Ratio, alignment, power, reversal, virtual_work
+from sciopt.core.space import Flat, Preconditioned, Space
+from sciopt.core.stop import Budget, NoiseFloor, Plateau, Progress, Reason, Residual, Stop
+
+__all__ = [
+    "Adaptive",
+    "Budget",
+    "Checkpoint",
+    "Control",
+    "Evaluation",
+    "EvaluationFailed",
+    "Fade",
+    "Fixed",
+    "Flat",
+    "History",
+    "Improvement",
+    "InputError",
+    "Limit",
+    "Mean",
+    "Method",
+    "NoiseFloor",
+    "NotFinite",
+    "Plateau",
+    "Polyak",
+    "Preconditioned",
+    "Problem",
+    "Progress",
+    "Proposal",
+    "Ratio",
+    "Reason",
+    "Record",
+    "Residual",
+    "RestartMismatch",
+    "Result",
+    "Rule",
+    "Schedule",
+    "SciOptError",
+    "ShapeError",
+    "Snapshot",
+    "Space",
+    "State",
+    "StepMethod",
+    "Stop",
+    "Tail",
+    "Verdict",
+    "alignment",
+    "load_snapshot",
+    "power",
+    "reversal",
+    "run",
+    "save_snapshot",
+    "virtual_work",
+]

@@ -1,0 +1,156 @@
+"""The stepper: a rule, a control and a space put together. Nothing here calls a problem."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+
+from sciopt.core.control import Control, Limit, Verdict
+from sciopt.core.errors import EvaluationFailed
+from sciopt.core.evaluation import Evaluation
+from sciopt.core.rule import Rule
+from sciopt.core.space import Space
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array, Mask
+
+__all__ = ["Method", "State", "StepMethod"]
+
+
+class State(NamedTuple):
+    """Everything a method needs to go on.
+
+    Attributes
+    ----------
+    here
+        The last accepted evaluation.
+    trial
+        (n,) the next point to visit.
+    step
+        (n,) the displacement from ``here.x`` to `trial`.
+    memory
+        The rule's memory.
+    limit
+        The control's limit.
+    predicted
+        The decrease promised for `step` by the rule's model, or None.
+    last
+        (n,) the accepted displacement before, or None.
+    correction
+        Whether `step` only repairs the last one; it will not be judged.
+    accepted
+        Accepted evaluations so far.
+    """
+
+    here: Evaluation
+    trial: Array
+    step: Array
+    memory: Any
+    limit: Limit
+    predicted: float | Array | None = None
+    last: Array | None = None
+    correction: bool = False
+    accepted: int = 0
+
+
+class Method(Protocol):
+    """Anything that turns evaluations into the next point to visit."""
+
+    @property
+    def space(self) -> Space:
+        """The geometry it works in."""
+
+    def start(self, ev: Evaluation) -> State:
+        """State after the first evaluation."""
+
+    def advance(self, state: State, ev: Evaluation) -> State:
+        """State after `state.trial` answered `ev`."""
+
+    def failed(self, state: State, failure: EvaluationFailed) -> State:
+        """State after `state.trial` could not be evaluated."""
+
+
+@dataclass(frozen=True)
+class StepMethod:
+    """One rule under one control in one space.
+
+    Parameters
+    ----------
+    rule
+        Where to go.
+    control
+        How far, and do we believe it.
+    space
+        The geometry. Give the problem's own.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sciopt.core import Evaluation, Fixed, Flat, StepMethod
+    >>> from sciopt.rules import GradientDescent
+    >>> method = StepMethod(GradientDescent(), Fixed(0.5), Flat())
+    >>> state = method.start(Evaluation(np.array([2.0]), np.array([-2.0])))
+    >>> state.trial
+    array([1.])
+    """
+
+    rule: Rule
+    control: Control
+    space: Space
+
+    def start(self, ev: Evaluation) -> State:
+        return self._propose(ev, self.rule.start(ev, self.space), self.control.start(), None, 0)
+
+    def advance(self, state: State, ev: Evaluation) -> State:
+        verdict = Verdict(state.limit) if state.correction else self.control.judge(state, ev, self.space)
+        if not np.all(verdict.accept):
+            if not np.isscalar(verdict.accept):
+                return self._halve(state, verdict, ~np.asarray(verdict.accept))
+            memory = state.memory
+            if self.rule.learns_from_rejected:
+                memory = self.rule.learn(memory, state.here, state.step, ev, self.space)
+            if verdict.forget:
+                memory = self.rule.forget(memory)
+            return self._propose(state.here, memory, verdict.limit, state.last, state.accepted)
+        memory = self.rule.learn(state.memory, state.here, state.step, ev, self.space)
+        if verdict.forget:
+            memory = self.rule.forget(memory)
+        return self._propose(ev, memory, verdict.limit, state.step, state.accepted + 1)
+
+    def failed(self, state: State, failure: EvaluationFailed) -> State:
+        """Go back halfway, in the failed blocks only where the failure names them, and shrink their limit."""
+        verdict = self.control.failed(state.limit, failure.blocks)
+        blocks: Mask | None = None
+        lengths = self.space.length(state.step)
+        if failure.blocks and np.ndim(lengths):
+            blocks = np.zeros(np.shape(lengths), dtype=bool)
+            blocks[list(failure.blocks)] = True
+        return self._halve(state, verdict, blocks)
+
+    def _halve(self, state: State, verdict: Verdict, blocks: Mask | None) -> State:
+        memory = self.rule.forget(state.memory) if verdict.forget else state.memory
+        factor = 0.5 if blocks is None else np.repeat(np.where(blocks, 0.5, 1.0), state.step.size // blocks.size)
+        # Blocks that keep their step must keep their exact trial point, or what was paid for them is lost.
+        trial = self.space.move(state.here.x, factor * state.step)
+        trial = np.where(np.broadcast_to(factor, trial.shape) == 1.0, state.trial, trial)
+        step = self.space.between(state.here.x, trial)
+        return state._replace(trial=trial, step=step, memory=memory, limit=verdict.limit, predicted=None)
+
+    def _propose(self, here: Evaluation, memory: Any, limit: Limit, last: Array | None, accepted: int) -> State:
+        seen = replace(here, force=self.space.tangent(here.x, here.force))
+        proposal = self.rule.propose(memory, seen, limit, self.space)
+        step = proposal.step if proposal.correction else self.space.clip(proposal.step)
+        trial = self.space.move(here.x, step, proposal.metric)
+        return State(
+            here=here,
+            trial=trial,
+            step=self.space.between(here.x, trial),
+            memory=proposal.memory,
+            limit=limit,
+            predicted=proposal.predicted,
+            last=last,
+            correction=proposal.correction,
+            accepted=accepted,
+        )

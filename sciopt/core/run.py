@@ -1,0 +1,249 @@
+"""The only loop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sciopt.core.errors import EvaluationFailed, NotFinite
+from sciopt.core.history import History, Record
+from sciopt.core.stop import Progress, Reason
+
+if TYPE_CHECKING:
+    from sciopt.core.average import Mean, Polyak, Tail
+    from sciopt.core.evaluation import Evaluation, Problem
+    from sciopt.core.method import Method, State
+    from sciopt.core.stop import Stop
+    from sciopt.core.types import Array
+
+__all__ = ["Observer", "Result", "Snapshot", "run"]
+
+log = logging.getLogger("sciopt")
+
+
+class Snapshot(NamedTuple):
+    """All that is needed to continue a run: the method's state, the history and the average."""
+
+    state: State
+    history: History
+    mean: Mean | None = None
+    best: Evaluation | None = None
+
+
+Observer = Callable[[Snapshot], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """What a run found, why it stopped and what it cost.
+
+    Attributes
+    ----------
+    x
+        (n,) the answer: the last accepted point when converged, the tail average when one was kept, otherwise the
+        best point seen (lowest value, or lowest residual where there is no value).
+    value
+        The value there; None where the problem has none.
+    residual
+        The residual there.
+    reason, converged
+        Why the run stopped and whether that is what was asked for.
+    history, cost
+        One record per evaluation, and totals by name.
+    state
+        The state to continue from.
+    x_error
+        (n,) standard error of an averaged answer, None otherwise.
+    evaluation
+        The evaluation at `x`.
+    """
+
+    x: Array
+    value: float | None
+    residual: float
+    reason: Reason
+    converged: bool
+    history: History
+    cost: dict[str, float]
+    state: State
+    evaluation: Evaluation
+    x_error: Array | None = None
+
+
+def run(
+    problem: Problem,
+    method: Method,
+    stop: Stop,
+    *,
+    observers: Sequence[Observer] = (),
+    average: Tail | Polyak | None = None,
+    resume: Snapshot | None = None,
+    most_failures: int = 5,
+) -> Result:
+    """Evaluate, advance, look, until `stop` gives a reason.
+
+    Observers are called after every evaluation, before the next: what they write is what a killed run resumes from,
+    at the loss of at most the one evaluation under way. An observer ends the run by raising StopIteration, a user by
+    Ctrl-C; both get the best point so far.
+
+    Parameters
+    ----------
+    problem
+        What is evaluated.
+    method
+        What decides where.
+    stop
+        When to stop.
+    observers
+        Called with a `Snapshot` after every evaluation.
+    average
+        Keep the mean of the tail and answer with it; one more evaluation is made there at the end.
+    resume
+        Continue from this snapshot.
+    most_failures
+        Failed evaluations in a row after which the run stops, keeping everything.
+
+    Raises
+    ------
+    EvaluationFailed
+        When the very first point cannot be evaluated: there is nothing to go back to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sciopt.core import Budget, Evaluation, Flat, Residual, run
+    >>> from sciopt.rules import make_method
+    >>> class Bowl:
+    ...     space = Flat()
+    ...     def start(self): return np.array([3.0, -4.0])
+    ...     def evaluate(self, x): return Evaluation(x, -x, 0.5 * x @ x)
+    >>> result = run(Bowl(), make_method("lbfgs", Flat()), Residual(1e-6) | Budget(50))
+    >>> result.converged, result.cost["evaluations"] <= 3
+    (True, True)
+    """
+    clock = _Clock()
+    if resume is None:
+        ev = clock.timed(problem.evaluate, problem.start())
+        state = method.start(ev)
+        mean = average.start(ev) if average is not None else None
+        snapshot = Snapshot(state, History(), mean, ev)
+        _record(snapshot, method, ev, True, clock)
+        reason = _look(snapshot, method, stop, observers)
+    else:
+        snapshot = resume
+        reason = stop(Progress(resume.state.here, resume.history, method.space, resume.mean))
+    failures = 0
+    while reason is None:
+        state = snapshot.state
+        try:
+            ev = clock.timed(problem.evaluate, state.trial)
+        except (EvaluationFailed, NotFinite) as error:
+            failures += 1
+            snapshot.history.failures += 1
+            log.warning("evaluation failed (%d in a row): %s", failures, error)
+            if failures > most_failures:
+                reason = Reason("failed", f"stopped after {failures} failed evaluations in a row: {error}", False)
+                break
+            failure = error if isinstance(error, EvaluationFailed) else EvaluationFailed(str(error))
+            snapshot = snapshot._replace(state=method.failed(state, failure))
+            continue
+        except KeyboardInterrupt:
+            reason = Reason("interrupted", "interrupted by the user", False)
+            break
+        failures = 0
+        following = method.advance(state, ev)
+        accepted = following.here is ev
+        mean = snapshot.mean
+        if accepted and average is not None and mean is not None:
+            mean = average.add(mean, ev)
+        snapshot = Snapshot(following, snapshot.history, mean, _better(snapshot.best, ev, method))
+        _record(snapshot, method, ev, accepted, clock)
+        reason = _look(snapshot, method, stop, observers)
+    return _result(snapshot, method, problem, reason, clock)
+
+
+def _look(snapshot: Snapshot, method: Method, stop: Stop, observers: Sequence[Observer]) -> Reason | None:
+    """Observers first, so that what they write is complete when the run ends here."""
+    try:
+        for observer in observers:
+            observer(snapshot)
+    except StopIteration as stopped:
+        return Reason("observer", str(stopped) or "stopped by an observer", False)
+    except KeyboardInterrupt:
+        return Reason("interrupted", "interrupted by the user", False)
+    return stop(Progress(snapshot.state.here, snapshot.history, method.space, snapshot.mean))
+
+
+def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, clock: _Clock) -> None:
+    evaluating, overhead = clock.lap()
+    record = Record(
+        evaluations=len(snapshot.history) + 1,
+        value=np.nan if ev.value is None else float(ev.value),
+        residual=method.space.residual(ev.x, ev.force),
+        limit=float(np.mean(snapshot.state.limit.size)),
+        accepted=accepted,
+        evaluating=evaluating,
+        overhead=overhead,
+    )
+    snapshot.history.add(record, dict(ev.cost))
+
+
+def _better(best: Evaluation | None, ev: Evaluation, method: Method) -> Evaluation:
+    if best is None:
+        return ev
+    if best.value is not None and ev.value is not None:
+        return ev if ev.value < best.value else best
+    residual = method.space.residual
+    return ev if residual(ev.x, ev.force) < residual(best.x, best.force) else best
+
+
+def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason, clock: _Clock) -> Result:
+    state, history, mean, best = snapshot
+    answer = state.here if reason.converged or best is None else best
+    error = None
+    if mean is not None and mean.points > 1:
+        try:
+            answer = clock.timed(problem.evaluate, mean.x())
+            _record(snapshot, method, answer, True, clock)
+            if len(mean.xs) > 1:
+                error = mean.xs.std(axis=0, ddof=1) / np.sqrt(mean.points)
+        except (EvaluationFailed, NotFinite, KeyboardInterrupt) as failure:
+            log.warning("the averaged point could not be evaluated (%s); answering with the best point", failure)
+    return Result(
+        x=answer.x,
+        value=answer.value,
+        residual=method.space.residual(answer.x, answer.force),
+        reason=reason,
+        converged=reason.converged,
+        history=history,
+        cost=dict(history.cost),
+        state=state,
+        evaluation=answer,
+        x_error=error,
+    )
+
+
+class _Clock:
+    """Seconds inside and outside the problem since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+        self._inside = 0.0
+
+    def timed(self, evaluate: Callable[[Array], Evaluation], x: Array) -> Evaluation:
+        begun = time.perf_counter()
+        try:
+            return evaluate(x)
+        finally:
+            self._inside += time.perf_counter() - begun
+
+    def lap(self) -> tuple[float, float]:
+        now = time.perf_counter()
+        inside, total = self._inside, now - self._last
+        self._last, self._inside = now, 0.0
+        return inside, max(total - inside, 0.0)

@@ -1,0 +1,182 @@
+"""When to stop, and the sentence that says why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sciopt.core.average import Mean
+    from sciopt.core.evaluation import Evaluation
+    from sciopt.core.history import History
+    from sciopt.core.space import Space
+
+__all__ = ["All", "Any", "Budget", "NoiseFloor", "Plateau", "Progress", "Reason", "Residual", "Stop"]
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why a run stopped.
+
+    Parameters
+    ----------
+    kind
+        ``residual``, ``plateau``, ``noise floor``, ``budget``, ``failed``, ``interrupted`` or ``observer``.
+    message
+        One sentence for people.
+    converged
+        Whether this is what the user asked for.
+    """
+
+    kind: str
+    message: str
+    converged: bool
+
+    def __str__(self) -> str:
+        return self.message
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a stopping rule may look at: the last accepted point, the history, and the average if one is kept."""
+
+    here: Evaluation
+    history: History
+    space: Space
+    mean: Mean | None = None
+
+
+class Stop(Protocol):
+    """A stopping rule. Combine rules with `|` and `&`."""
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        """The reason to stop now, or None."""
+
+
+class _Combinable:
+    def __or__(self, other: Stop) -> Any:
+        return Any((self, other))  # type: ignore[arg-type]
+
+    def __and__(self, other: Stop) -> All:
+        return All((self, other))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Any(_Combinable):
+    """Stops when one of `rules` does."""
+
+    rules: tuple[Stop, ...]
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        reasons = [reason for rule in self.rules if (reason := rule(progress)) is not None]
+        # A run that converged on its last affordable evaluation has converged.
+        return next((reason for reason in reasons if reason.converged), reasons[0] if reasons else None)
+
+
+@dataclass(frozen=True)
+class All(_Combinable):
+    """Stops when all of `rules` do, with all of their reasons."""
+
+    rules: tuple[Stop, ...]
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        reasons = [rule(progress) for rule in self.rules]
+        found = [reason for reason in reasons if reason is not None]
+        if len(found) < len(self.rules):
+            return None
+        message = " and ".join(reason.message for reason in found)
+        return Reason(found[0].kind, message, all(reason.converged for reason in found))
+
+
+@dataclass(frozen=True)
+class Residual(_Combinable):
+    """Converged when the space's residual is below `tol`: a test that no limit can fool.
+
+    Examples
+    --------
+    >>> stop = Residual(0.05, "fmax", "eV/Å") | Budget(1000)
+    """
+
+    tol: float
+    name: str = "residual"
+    unit: str = ""
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        residual = progress.space.residual(progress.here.x, progress.here.force)
+        if not residual < self.tol:
+            return None
+        unit = f" {self.unit}" if self.unit else ""
+        return Reason("residual", f"{self.name} {residual:.3g} < {self.tol:g}{unit}", True)
+
+
+@dataclass(frozen=True)
+class Plateau(_Combinable):
+    """Converged when the best value improved by less than `rtol` (relative) over the last `window` evaluations."""
+
+    rtol: float = 2e-4
+    window: int = 10
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        values = progress.history.column("value")
+        if len(values) <= self.window:
+            return None
+        best = np.minimum.accumulate(values)
+        gain = best[-1 - self.window] - best[-1]
+        if not gain <= self.rtol * abs(best[-1]):
+            return None
+        message = f"the best value improved by {gain:.2g} (< {self.rtol:g} of it) in {self.window} evaluations"
+        return Reason("plateau", message, True)
+
+
+@dataclass(frozen=True)
+class NoiseFloor(_Combinable):
+    """Converged when the *mean* force is below `tol` after subtracting what noise alone explains.
+
+    With w averaged points and noise sigma per component, ``max(|F|^2 - 3 (1.6 sigma)^2 / w, 0) < (0.8 tol)^2`` for the
+    largest particle; tested once ``w >= 3 (1.6 sigma / tol)^2``. Testing raw forces instead would never succeed once
+    sigma is near `tol`. Needs a run with ``average=Tail(...)``.
+
+    Parameters
+    ----------
+    tol
+        Tolerance on the noise-free residual.
+    least
+        Fewest points to average over.
+    """
+
+    tol: float
+    least: int = 6
+
+    def needed(self, noise: float) -> int:
+        """Points to average over before the test means anything."""
+        return max(self.least, int(np.ceil(3.0 * (1.6 * noise / self.tol) ** 2)))
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        mean = progress.mean
+        if mean is None or mean.noise <= 0 or mean.points < self.needed(mean.noise):
+            return None
+        residual = progress.space.residual(mean.x(), mean.force())
+        explained = 3.0 * (1.6 * mean.noise) ** 2 / mean.points
+        if max(residual**2 - explained, 0.0) >= (0.8 * self.tol) ** 2:
+            return None
+        message = (
+            f"noise floor: mean residual {residual:.3g} over {mean.points} points, of which noise explains "
+            f"{np.sqrt(explained):.3g}, leaves less than {self.tol:g}"
+        )
+        return Reason("noise floor", message, True)
+
+
+@dataclass(frozen=True)
+class Budget(_Combinable):
+    """Stops, not converged, when `amount` of the cost `of` is used up."""
+
+    amount: float
+    of: str = "evaluations"
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        used = progress.history.cost.get(self.of, 0.0)
+        if used < self.amount:
+            return None
+        return Reason("budget", f"the budget of {self.amount:g} {self.of} is used up", False)

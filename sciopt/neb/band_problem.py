@@ -1,0 +1,152 @@
+"""A band of images as a problem of the core: its space, and its evaluation through whoever evaluates images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from sciopt.core.errors import InputError
+from sciopt.core.evaluation import Evaluation
+from sciopt.neb.band import BandLaw, band_force, rigid_bases, without
+from sciopt.neb.interpolate import redistribute
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array
+    from sciopt.neb.coordinates import Coordinates
+    from sciopt.neb.images import Answer, Images
+
+__all__ = ["BandProblem", "BandSpace"]
+
+
+@dataclass(frozen=True)
+class BandSpace:
+    """The geometry of a band: x is the (M n,) flattened array of movable images, one block per image.
+
+    Parameters
+    ----------
+    coordinates
+        The free coordinates of every image.
+    images
+        M.
+    maxstep
+        Longest displacement of an atom per step, in Å.
+    cap
+        What is shortened when an atom would move too far: every image by itself, or the whole band (direction kept).
+    ends
+        (2, n) the fixed ends; given, every move is followed by redistribution at equal distances (string method).
+    """
+
+    coordinates: Coordinates
+    images: int
+    maxstep: float = 0.2
+    cap: Literal["image", "band"] = "band"
+    ends: Array | None = field(default=None, repr=False)
+
+    def _band(self, v: Array) -> Array:
+        return v.reshape(self.images, -1)
+
+    def dot(self, a: Array, b: Array) -> float:
+        return float(np.vdot(a, b))
+
+    def sharp(self, x: Array, force: Array) -> Array:
+        return force
+
+    def tangent(self, x: Array, force: Array) -> Array:
+        return force
+
+    def length(self, step: Array) -> Array:
+        return self.coordinates.longest(self._band(step))
+
+    def clip(self, step: Array) -> Array:
+        lengths = self.length(step)
+        if self.cap == "band":
+            lengths = np.full_like(lengths, lengths.max())
+        factors = np.where(lengths > self.maxstep, self.maxstep / np.maximum(lengths, self.maxstep), 1.0)
+        return (self._band(step) * factors[:, None]).ravel()
+
+    def move(self, x: Array, step: Array, metric: Array | None = None) -> Array:
+        if self.coordinates.rigid:
+            step = without(rigid_bases(self._band(x)), self._band(step)).ravel()
+        # Adding a zero that is not exactly zero would make a resting image look new and cost an evaluation.
+        y = np.where(step == 0.0, x, x + step)
+        if self.ends is None:
+            return y
+        return redistribute(np.vstack([self.ends[:1], self._band(y), self.ends[1:]]))[1:-1].ravel()
+
+    def between(self, x: Array, y: Array) -> Array:
+        return y - x
+
+    def residual(self, x: Array, force: Array) -> float:
+        return float(self.length(force).max())
+
+
+@dataclass(frozen=True)
+class BandProblem:
+    """Movable images between two fixed ends.
+
+    Every image is evaluated once per point it is at: an image that did not move costs nothing.
+
+    Parameters
+    ----------
+    coordinates
+        The free coordinates.
+    evaluator
+        Who evaluates images.
+    path
+        (M+2, n) the initial path, ends included, in Å.
+    ends
+        Energies and forces of both ends.
+    law
+        The band force.
+    space
+        The geometry; must have M blocks.
+    noise
+        Standard error of one force component in eV/Å.
+    """
+
+    coordinates: Coordinates
+    evaluator: Images
+    path: Array
+    ends: tuple[Answer, Answer]
+    law: BandLaw
+    space: BandSpace
+    noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if len(self.path) < 3:
+            raise InputError(f"a path needs at least one movable image, got {len(self.path) - 2}")
+
+    def start(self) -> Array:
+        return self.path[1:-1].ravel()
+
+    def evaluate(self, x: Array) -> Evaluation:
+        """Energies and true forces of all images, and the band force.
+
+        `info` holds ``X`` (M+2, n), ``energies`` (M+2,), ``forces`` (M+2, n) as calculated, ``true`` (M, n) without
+        rigid motion, ``tangents`` (M, n), ``along`` (M,), ``lengths`` (M+1,), ``climbing`` (index or None).
+        """
+        X = np.vstack([self.path[:1], x.reshape(-1, self.path.shape[1]), self.path[-1:]])
+        before = self.evaluator.calls
+        answers = self.evaluator.evaluate({i: X[i] for i in range(1, len(X) - 1)})
+        first, last = self.ends
+        energies = np.array([first.energy, *(answers[i].energy for i in range(1, len(X) - 1)), last.energy])
+        forces = np.vstack([first.force, *(answers[i].force for i in range(1, len(X) - 1)), last.force])
+        band = band_force(X, energies, forces[1:-1], self.coordinates, self.law)
+        info = {
+            "X": X,
+            "energies": energies,
+            "forces": forces,
+            "true": band.true,
+            "tangents": band.tangents,
+            "along": band.along,
+            "lengths": band.lengths,
+            "climbing": band.climbing,
+        }
+        cost = {"images": float(self.evaluator.calls - before)}
+        return Evaluation(x, band.force.ravel(), noise=self.noise, cost=cost, info=info)
+
+    def climbing(self, climb: bool) -> BandProblem:
+        """The same problem with the climbing image on or off."""
+        return replace(self, law=replace(self.law, climb=climb))

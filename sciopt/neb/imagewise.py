@@ -1,0 +1,278 @@
+"""The image-wise quasi-Newton band: every image has its own Hessian model of the true potential.
+
+The band force is no gradient, so one quasi-Newton model of it must mislead. The true potential is one: each image
+learns its Hessian from true forces, and the Newton equations of the band are solved block by block. With the improved
+tangent an image depends on its higher neighbour only, so that substitution starts at the highest image and runs outward.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from scipy.linalg import solve_banded
+
+from sciopt.core.control import Adaptive, Limit, Verdict
+from sciopt.core.method import StepMethod
+from sciopt.core.rule import Proposal, Rule
+from sciopt.neb.band import branches
+from sciopt.neb.low_rank import hessian_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from scipy.sparse import csr_array
+
+    from sciopt.core.evaluation import Evaluation
+    from sciopt.core.method import State
+    from sciopt.core.space import Space
+    from sciopt.core.types import Array
+    from sciopt.neb.band_problem import BandSpace
+    from sciopt.neb.low_rank import HessianModel
+
+__all__ = ["ImageControl", "Imagewise", "Learned", "imagewise_method"]
+
+
+class Learned(NamedTuple):
+    """Memory of the rule.
+
+    Attributes
+    ----------
+    models
+        One Hessian model per image.
+    pairs
+        Per image, its last secant pairs (s, y), oldest first.
+    following
+        Whether the climbing image follows an eigenvector of its model.
+    saddle_only
+        Largest force on the climbing image when the rule last decided to move it alone; None while the band moves.
+    """
+
+    models: tuple[HessianModel, ...]
+    pairs: tuple[tuple[tuple[Array, Array], ...], ...]
+    following: bool = False
+    saddle_only: float | None = None
+
+
+@dataclass(frozen=True)
+class Imagewise(Rule):
+    """Newton steps of a climbing-image band from one Hessian model per image.
+
+    With ``Q = 1 - t t^T``, B the model, F the true force and u the higher neighbour, the climbing image follows its
+    mode (or a projected Newton step with the force along the path reversed), tangential displacements p equalise the
+    spacing, and then, outward from the highest image,
+
+    ``(|Q B Q| + kappa) d = Q (F - B t p + kappa d_u)``, ``kappa = |F.t| / |x_u - x|`` where energy rises towards u.
+
+    The constants were chosen on the problems marked ``tuned`` in `sciopt.problems`.
+
+    Parameters
+    ----------
+    start_model
+        ``x -> symmetric positive definite (n, n)``, eV/Å²: the model every image starts from.
+    space
+        The band's space.
+    fmax
+        Tolerance in eV/Å. Images with less than `rest` times this rest until their neighbours disturb them.
+    floor
+        Least curvature a step trusts, eV/Å².
+    replay
+        Most secant pairs per image that are learned again after a new one.
+    rest
+        See `fmax`; 0 keeps all images moving.
+    overlap
+        Least overlap of an eigenvector with the tangent for the climbing image to follow it.
+    saddle_below
+        With the saddle search on, the force on the climbing image (eV/Å) below which it moves alone. None: never.
+    """
+
+    start_model: Callable[[Array], Array | csr_array]
+    space: BandSpace
+    fmax: float = 0.05
+    floor: float = 3.0
+    replay: int = 4
+    rest: float = 0.5
+    overlap: float = 0.6
+    saddle_below: float | None = None
+
+    def start(self, ev: Evaluation, space: Space) -> Learned:
+        X = ev.info["X"]
+        models = tuple(hessian_model(self.start_model(x)) for x in X[1:-1])
+        return Learned(models, ((),) * len(models))
+
+    def learn(self, memory: Learned, here: Evaluation, step: Array, ev: Evaluation, space: Space) -> Learned:
+        steps = step.reshape(len(memory.models), -1)
+        gradients = (here.info["forces"] - ev.info["forces"])[1:-1]
+        models, pairs = list(memory.models), list(memory.pairs)
+        size = steps.shape[1]
+        keep = int(np.clip((size - 6) // 4, 1, self.replay))
+        for i, (s, y) in enumerate(zip(steps, gradients, strict=True)):
+            if s @ s < 1e-10:
+                continue
+            pairs[i] = (*pairs[i], (s, y))[-keep:]
+            models[i] = models[i].update(s, y)
+            if keep > 1:
+                for old_s, old_y in pairs[i]:
+                    models[i] = models[i].update(old_s, old_y)
+        return memory._replace(models=tuple(models), pairs=tuple(pairs))
+
+    def propose(self, memory: Learned, here: Evaluation, limit: Limit, space: Space) -> Proposal:
+        radii = np.asarray(limit.size)
+        info = here.info
+        top = int(np.argmax(info["energies"]))
+        climbing = info["climbing"]
+        steps = np.zeros_like(info["true"])
+        following = False
+        if climbing is not None:
+            steps[climbing], following = self._climb(memory.models[climbing], info, climbing)
+            steps[climbing] = self._cap(steps[climbing], radii[climbing])
+        slide = self._equalise(info, steps, climbing, radii)
+        images = len(steps)
+        # Image numbers on the path, from the highest point downhill on both sides.
+        order = [*range(min(top, images + 1) - 1, 0, -1), *range(max(top, 0) + 1, images + 1)]
+        if 1 <= top <= images and climbing is None:
+            order = [top, *order]
+        for place in order:
+            i = place - 1
+            higher = place + 1 if place < top else place - 1
+            steps[i] = self._cap(self._descend(memory.models[i], info, i, higher, slide[i], steps), radii[i])
+        forces = self.space.coordinates.longest(here.force.reshape(steps.shape))
+        alone = self._alone(memory, info, following)
+        moving = forces > self.rest * self.fmax
+        if alone is not None:
+            moving = np.arange(images) == climbing
+        if moving.any():
+            steps[~moving] = 0.0
+        return Proposal(steps.ravel(), memory._replace(following=following, saddle_only=alone))
+
+    def _climb(self, model: HessianModel, info: Any, i: int) -> tuple[Array, bool]:
+        """Up along the path and down across it; by the eigenvector that resembles the tangent, where there is one."""
+        force, tangent = info["true"][i], info["tangents"][i]
+        mode = model.negative_mode(tangent)
+        if mode is not None and mode.overlap > self.overlap and mode.curvature < -0.05:
+            up, curvature = mode.vector, max(-mode.curvature, 1.0)
+            return model.solve(force, tangent=up, floor=self.floor) - up * (force @ up) / curvature, True
+        curvature = max(abs(tangent @ model.matvec(tangent)), self.floor)
+        along = info["along"][i]
+        return model.solve(force, tangent=tangent, floor=self.floor) - tangent * along / curvature, False
+
+    def _equalise(self, info: Any, steps: Array, climbing: int | None, radii: Array) -> Array:
+        """(M,) displacements along the tangents that make the spacing equal on both sides of the climbing image."""
+        lengths, images = info["lengths"], len(steps)
+        slide = np.zeros(images)
+        # Segments of the path whose inner images slide between two that do not: the ends and the climbing image.
+        posts = [-1, images] if climbing is None else [-1, climbing, images]
+        for left, right in zip(posts[:-1], posts[1:], strict=True):
+            inner = slice(left + 1, right)
+            count = right - left - 1
+            if count == 0:
+                continue
+            excess = np.diff(lengths[left + 1 : right + 1])
+            if climbing is not None:
+                shift = steps[climbing] @ info["tangents"][climbing]
+                excess[-1 if right == climbing else 0] += shift
+            matrix = np.zeros((3, count))
+            matrix[1], matrix[0, 1:], matrix[2, :-1] = 2.0, -1.0, -1.0
+            slide[inner] = solve_banded((1, 1), matrix, excess)
+        return np.clip(slide, -radii, radii)
+
+    def _descend(self, model: HessianModel, info: Any, i: int, higher: int, slide: float, steps: Array) -> Array:
+        """The Newton step of one image across the path, coupled to its higher neighbour, plus its slide along it."""
+        tangent = info["tangents"][i]
+        branch = branches(info["energies"])[i]
+        shift = 0.0
+        rhs = info["true"][i] - slide * model.matvec(tangent)
+        if branch == higher - (i + 1):
+            shift = abs(info["along"][i]) / info["lengths"][i + 1 if branch > 0 else i]
+            if 1 <= higher <= len(steps):
+                rhs = rhs + shift * steps[higher - 1]
+        return model.solve(rhs, shift=shift, tangent=tangent, floor=self.floor) + slide * tangent
+
+    def _alone(self, memory: Learned, info: Any, following: bool) -> float | None:
+        """The force on the climbing image if it is to move alone, None if the band moves.
+
+        The search for the saddle begins when the image follows its mode below `saddle_below`, and goes back to the
+        band when the mode is lost or the force has doubled.
+        """
+        climbing = info["climbing"]
+        if self.saddle_below is None or climbing is None or not following:
+            return None
+        force = float(self.space.coordinates.longest(info["true"][climbing]))
+        if memory.saddle_only is None:
+            return force if force < self.saddle_below else None
+        return force if force < 2.0 * memory.saddle_only else None
+
+    def _cap(self, step: Array, radius: float) -> Array:
+        longest = float(self.space.coordinates.longest(step))
+        return step * (radius / longest) if longest > radius else step
+
+
+def prediction(state: State, ev: Evaluation, space: Space) -> Array:
+    """Opinion per image: how well its model predicted its change of energy. 0 for images that rested.
+
+    ``error = |dE - (-F.s + s.B.s/2)| / (|F.s| + |s.B.s|/2 + 1 meV)``: bad above 0.6, good below 0.25.
+    """
+    before, after = state.here.info, ev.info
+    steps = state.step.reshape(before["true"].shape)
+    opinion = np.zeros(len(steps))
+    for i, (step, model) in enumerate(zip(steps, state.memory.models, strict=True)):
+        if step @ step < 1e-10:
+            continue
+        slope = before["forces"][i + 1] @ step
+        curvature = 0.5 * step @ model.matvec(step)
+        change = after["energies"][i + 1] - before["energies"][i + 1]
+        error = abs(change + slope - curvature) / (abs(slope) + abs(curvature) + 1e-3)
+        opinion[i] = -1.0 if error > 0.6 else 1.0 if error < 0.25 else 0.0
+    return opinion
+
+
+@dataclass(frozen=True)
+class ImageControl:
+    """One adaptive trust radius per image; images that jump far above the band are taken back halfway.
+
+    Parameters
+    ----------
+    law
+        The radius per image.
+    jump
+        An image whose energy ends this much (eV) above the highest of the band is taken back.
+    least
+        Steps shorter than this (Å) are never taken back.
+    """
+
+    law: Adaptive
+    jump: float = 3.0
+    least: float = 0.01
+
+    def start(self) -> Limit:
+        return self.law.start()
+
+    def judge(self, state: State, ev: Evaluation, space: Space) -> Verdict:
+        ceiling = state.here.info["energies"].max() + self.jump
+        high = (ev.info["energies"][1:-1] > ceiling) & (np.asarray(space.length(state.step)) > self.least)
+        if high.any():
+            blocks = tuple(int(i) for i in np.flatnonzero(high))
+            return Verdict(self.law.failed(state.limit, blocks).limit, ~high)
+        return self.law.judge(state, ev, space)
+
+    def failed(self, limit: Limit, blocks: tuple[int, ...]) -> Verdict:
+        return self.law.failed(limit, blocks)
+
+
+def imagewise_method(
+    start_model: Callable[[Array], Array | csr_array],
+    space: BandSpace,
+    *,
+    fmax: float = 0.05,
+    radius: float = 0.15,
+    radius_max: float = 0.3,
+    floor: float = 3.0,
+    saddle_below: float | None = None,
+) -> StepMethod:
+    """The image-wise band with its usual control: radius 0.15 Å at first, at most 0.3 Å, at least 0.02 Å."""
+    law = Adaptive(
+        np.full(space.images, radius), prediction, grow=1.5, shrink=0.5, least=0.02, most=radius_max, radius=True
+    )
+    rule = Imagewise(start_model, space, fmax=fmax, floor=floor, saddle_below=saddle_below)
+    return StepMethod(rule, ImageControl(law), space)
