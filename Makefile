@@ -36,7 +36,7 @@ bench: $(STAMP)
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
-	find sciopt tests examples scripts data -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A .venv whose Python is gone or too old, or that has no pip, is made anew.
 $(STAMP): pyproject.toml tools/find-python.sh

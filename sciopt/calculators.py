@@ -141,10 +141,7 @@ def _tblite_options(method: str, options: Mapping[str, Any]) -> dict[str, Any]:
     found = {known.lower(): known for known in _TBLITE_METHODS}.get(method.lower())
     if found is None:
         raise InputError(f"tblite has no method {method!r}{_suggest(method, _TBLITE_METHODS)}")
-    options = {**options, "method": found}
-    if isinstance(options.get("electric_field"), list):
-        options["electric_field"] = np.array(options["electric_field"], dtype=float)
-    return options
+    return {**options, "method": found}
 
 
 def _unknown(spec: str) -> str:
@@ -273,9 +270,7 @@ class Bench:
             _check_numbers(energy, forces, len(atoms))
         except Exception as error:  # a calculator may raise anything; whoever asked decides what it means
             self._discard(seat)
-            return Outcome(
-                calls, time.perf_counter() - started, error=one_line(error), trace=traceback.format_exc()
-            )
+            return Outcome(calls, time.perf_counter() - started, error=one_line(error), trace=traceback.format_exc())
         return Outcome(calls, time.perf_counter() - started, energy.item(), forces)
 
     def _take(self, seat: int) -> tuple[Any, Atoms, Path | None]:

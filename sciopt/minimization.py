@@ -61,7 +61,7 @@ def minimize(
     args: tuple[Any, ...] = (),
     *,
     method: str | StepMethod = "lbfgs",
-    jac: Callable[..., ArrayLike] | None = None,
+    jac: Callable[..., ArrayLike] | bool | None = None,
     gtol: float = 1e-5,
     max_evaluations: int = 10_000,
     precondition: Callable[[Array, Array], Array] | None = None,
@@ -83,7 +83,7 @@ def minimize(
     method
         A name (see `sciopt.rules.METHODS`) or a `StepMethod`. ``"lbfgs"`` runs in an adaptive trust radius.
     jac
-        ``jac(x, *args)`` returns the gradient.
+        ``jac(x, *args)`` returns the gradient. None or True: `fun` returns it along with the value.
     gtol
         Converged when the largest component of the gradient is below this.
     max_evaluations
@@ -119,12 +119,14 @@ def minimize(
     >>> result.converged, np.round(result.x, 6)
     (True, array([1., 1.]))
     """
+    if not (callable(jac) or jac in (None, True)):
+        raise InputError(f"jac is {jac!r}; give a function that returns the gradient, or return (value, gradient)")
     start = np.array(x0, dtype=float)
     shape = start.shape
 
     def value_and_gradient(x: Array) -> tuple[float, Array]:
         point = x.reshape(shape).copy()
-        if jac is not None:
+        if callable(jac):
             return fun(point, *args), np.asarray(jac(point, *args))
         answer = fun(point, *args)
         if not (isinstance(answer, tuple) and len(answer) == 2):
@@ -140,6 +142,8 @@ def minimize(
         if method == "lbfgs":
             options = {"radius": np.inf, **options}
         stepper = make_method(method, space, **options)
+    elif precondition is not None:
+        raise InputError("precondition belongs to named methods; give the StepMethod a Preconditioned space instead")
     elif options:
         raise InputError(f"options {', '.join(options)} belong to named methods; put them into the StepMethod instead")
     else:

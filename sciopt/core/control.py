@@ -88,7 +88,7 @@ class Adaptive:
         The limit is a length: a shrinking radius starts from the length of the step that failed if that was shorter,
         and a radius grows only when the step had used at least 80 % of it.
     reject
-        Take bad steps back: ``"bad"`` for whole points, ``"never"`` to keep going.
+        Take a step back when the signal is bad for all of it.
     forget
         Let the rule forget its memory after a bad step.
 

@@ -71,6 +71,12 @@ class History:
         for name, amount in {"evaluations": 1.0, **(cost or {})}.items():
             self.cost[name] = self.cost.get(name, 0.0) + float(amount)
 
+    def copy(self) -> History:
+        """An independent history with the same records."""
+        copied = History()
+        copied.records, copied.cost, copied.failures = list(self.records), dict(self.cost), self.failures
+        return copied
+
     def column(self, name: str) -> Array:
         """(evaluations,) one field of all records."""
         return np.array([getattr(record, name) for record in self.records], dtype=float)

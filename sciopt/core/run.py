@@ -135,8 +135,12 @@ def run(
         _record(snapshot, method, ev, True, clock)
         reason = _look(snapshot, method, stop, observers)
     else:
-        snapshot = resume
-        reason = stop(Progress(resume.state.here, resume.history, method.space, resume.mean))
+        mean = None
+        if average is not None:
+            mean = resume.mean if resume.mean is not None else average.start(resume.state.here)
+        # The run adds to its history; the caller's snapshot must stay what it was.
+        snapshot = resume._replace(history=resume.history.copy(), mean=mean)
+        reason = stop(Progress(resume.state.here, resume.history, method.space, mean))
     failures = 0
     while reason is None:
         state = snapshot.state

@@ -19,7 +19,8 @@ def encode(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     """JSON-able skeleton of `tree`; its arrays are put into `arrays` and referred to by name.
 
     Trees are made of None, bool, int, float, str, numpy arrays and scalars, tuples, lists, dicts with string keys,
-    named tuples and dataclasses.
+    named tuples and dataclasses. A class that cannot be rebuilt from its fields (it keeps a factorisation, say) offers
+    ``to_plain() -> tree`` and the class method ``from_plain(tree)``.
 
     Examples
     --------
@@ -47,6 +48,8 @@ def encode(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
             return [encode(item, arrays) for item in tree]
         case Mapping():
             return {"dict": {str(key): encode(item, arrays) for key, item in tree.items()}}
+    if hasattr(tree, "to_plain"):
+        return {"type": _name(type(tree)), "plain": encode(tree.to_plain(), arrays)}
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         values = [encode(getattr(tree, field.name), arrays) for field in dataclasses.fields(tree)]
         return {"type": _name(type(tree)), "fields": values}
@@ -74,6 +77,8 @@ def decode(skeleton: Any, arrays: Mapping[str, np.ndarray]) -> Any:
             return tuple(decode(item, arrays) for item in items)
         case {"dict": items}:
             return {key: decode(item, arrays) for key, item in items.items()}
+        case {"type": name, "plain": plain}:
+            return _find(name).from_plain(decode(plain, arrays))
         case {"type": name, "fields": values}:
             kind = _find(name)
             fields = [decode(item, arrays) for item in values]

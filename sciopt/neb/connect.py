@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -12,8 +12,15 @@ from sciopt.core.errors import EvaluationFailed, InputError, NotFinite
 from sciopt.core.evaluation import Evaluation
 from sciopt.neb.align import align, unwrap
 from sciopt.neb.modes import BudgetSpent, Counted
-from sciopt.neb.restricted import Walk, stride, trust_radius
-from sciopt.neb.saddle import guess, matrix, tangent, unit_direction
+from sciopt.neb.restricted import (
+    Walk,
+    checked_matrix,
+    guessed_hessian,
+    stride,
+    trust_radius,
+    unit_direction,
+    without_rigid,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +36,8 @@ Name = Literal["initial", "final"]
 Arrival = Callable[[Evaluation], "Name | None"]
 
 MAX_REFUSED = 8
+# Interatomic distances that agree to this many Å belong to one structure, up to reflection and equal atoms.
+SAME_DISTANCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,23 +183,23 @@ def descend(
     x = np.asarray(x, dtype=float)
     way = unit_direction(direction, x, coordinates)
     call = Counted(evaluate, max_evaluations)
-    model = matrix(guess(coordinates, x) if hessian is None else hessian, coordinates)
+    model = checked_matrix(guessed_hessian(coordinates, x) if hessian is None else hessian, coordinates)
     control = trust_radius(min(displace, maxstep), maxstep)
-    here = _first(call, x, coordinates, way * (displace / float(coordinates.longest(way))), energy)
-    if here is None:
-        lost = float("nan") if energy is None else energy
-        return Descent(x, lost, float("nan"), call.calls, False, None, "no lower point was found along the direction")
-    walk = Walk(here, model, control.start())
-    reached = None if arrived is None else arrived(walk.here)
-    reason = ""
+    reached, reason, here = None, "", None
     try:
+        here = _first(call, x, coordinates, way * (displace / float(coordinates.longest(way))), energy)
+        if here is None:
+            return _nowhere(x, energy, call, "no lower point was found along the direction")
+        walk = Walk(here, model, control.start())
+        reached = None if arrived is None else arrived(here)
         while reached is None and coordinates.longest(walk.here.force) >= fmax and walk.refused < MAX_REFUSED:
-            last = walk.here
             walk = stride(walk, call, coordinates, control, monotone=True)
-            if arrived is not None and walk.here is not last:
+            if arrived is not None and walk.refused == 0:
                 reached = arrived(walk.here)
     except BudgetSpent:
-        reason = f"the budget of {max_evaluations} evaluations is spent"
+        reason = f"the budget of {call.calls} evaluations is spent"
+        if here is None:
+            return _nowhere(x, energy, call, reason)
     norm = float(coordinates.longest(walk.here.force))
     converged = reached is not None or norm < fmax
     if reached is not None:
@@ -200,6 +209,11 @@ def descend(
     elif not reason:
         reason = f"{MAX_REFUSED} steps in a row did not lower the energy"
     return Descent(walk.here.x, float(walk.here.value), norm, call.calls, converged, reached, reason)
+
+
+def _nowhere(x: NDArray[np.float64], energy: float | None, call: Counted, reason: str) -> Descent:
+    unknown = float("nan")
+    return Descent(x, unknown if energy is None else energy, unknown, call.calls, False, None, reason)
 
 
 def _first(
@@ -212,10 +226,8 @@ def _first(
             value, force = call(there)
         except (EvaluationFailed, NotFinite):
             continue
-        except BudgetSpent:
-            return None
         if energy is None or value < energy:
-            return Evaluation(there, tangent(force, there, coordinates), value)
+            return Evaluation(there, without_rigid(force, there, coordinates), value)
     return None
 
 
@@ -254,7 +266,7 @@ def connects(
     initial_energy, final_energy
         eV. Where None, one evaluation is spent when a walk comes near that end.
     tolerance
-        Å, of the atom that is farthest from its place.
+        Å, of the atom that is farthest from its place; at most 0.4 times the same distance between the end points.
     energy_tolerance
         eV.
     fmax
@@ -265,15 +277,13 @@ def connects(
     Raises
     ------
     InputError
-        When both end points are the same within `tolerance`.
+        When both end points are the same.
     """
     initial_x, final_x = np.asarray(initial_x, dtype=float), np.asarray(final_x, dtype=float)
     apart = float(coordinates.longest(displacement(coordinates, initial_x, final_x)))
-    if apart <= tolerance:
-        raise InputError(
-            f"the end points differ by {apart:.3f} Å at most, within the tolerance of {tolerance} Å; "
-            "give different end points or a smaller tolerance"
-        )
+    if apart < 1e-3:
+        raise InputError(f"the end points differ by {apart:.1g} Å only; give two different ones")
+    tolerance = min(tolerance, 0.4 * apart)
     call = Counted(evaluate, max_evaluations)
     ends = (_End("initial", initial_x, initial_energy), _End("final", final_x, final_energy))
 
@@ -295,7 +305,87 @@ def connects(
             max_evaluations=max_evaluations,
             arrived=arrived,
         )
-        descents.append(_identified(call, coordinates, down, ends, tolerance, energy_tolerance))
+        if down.converged and down.reached is None:
+            down = replace(down, reached=_identified(call, coordinates, down, ends, tolerance, energy_tolerance))
+        descents.append(down)
     connected = {down.reached for down in descents} == {"initial", "final"}
-    message = _message(coordinates, saddle, descents, ends)
+    message = "the saddle connects the initial and the final state"
+    if not connected:
+        message = _complaint(coordinates, saddle.energy, descents, ends)
     return Connection(descents[0], descents[1], connected, call.calls, message)
+
+
+def _energy_of(end: _End, call: Counted) -> float:
+    if end.energy is None:
+        end.energy = call(end.x)[0]
+    return end.energy
+
+
+def _in_basin(call: Counted, coordinates: Coordinates, here: Evaluation, end: _End, tolerance: float) -> bool:
+    """Whether `here` is close to the end point on the same harmonic slope."""
+    left = displacement(coordinates, here.x, end.x)
+    if coordinates.longest(left) > tolerance:
+        return False
+    work, above = 0.5 * float(here.force @ left), float(here.value) - _energy_of(end, call)
+    return abs(work - above) < 0.5 * abs(above) + 0.005
+
+
+def _identified(
+    call: Counted,
+    coordinates: Coordinates,
+    down: Descent,
+    ends: tuple[_End, _End],
+    tolerance: float,
+    energy_tolerance: float,
+) -> Name | None:
+    """The end point that a minimum is."""
+    for end in ends:
+        if coordinates.longest(displacement(coordinates, down.x, end.x)) <= tolerance:
+            try:
+                energy = _energy_of(end, call)
+            except BudgetSpent:
+                return None
+            if abs(down.energy - energy) < energy_tolerance:
+                return end.name
+    return None
+
+
+def _complaint(coordinates: Coordinates, top: float, descents: list[Descent], ends: tuple[_End, _End]) -> str:
+    """Which end is not reached and what was found instead, in one sentence."""
+    reached = [down.reached for down in descents]
+    if None not in reached:
+        missing = "initial" if reached[0] == "final" else "final"
+        return f"the {missing} state is not reached: both sides of the saddle lead to the {reached[0]} state"
+    missing = [end for end in ends if end.name not in reached]
+    names = " and the ".join(end.name for end in missing)
+    verb = "is" if len(missing) == 1 else "are"
+    found = "; ".join(_found(coordinates, top, down, missing) for down in descents if down.reached is None)
+    return f"the {names} state {verb} not reached: downhill from the saddle lies {found}"
+
+
+def _found(coordinates: Coordinates, top: float, down: Descent, missing: list[_End]) -> str:
+    """What a descent ended in, as seen from the end points that are missing."""
+    parts = []
+    for end in missing:
+        distance = float(coordinates.longest(displacement(coordinates, down.x, end.x)))
+        part = f"{distance:.2f} Å from the {end.name} state" + _likeness(coordinates, down.x, end.x)
+        if end.energy is not None:
+            part += f" and {down.energy - end.energy:+.3f} eV against it"
+        parts.append(part)
+    what = "another minimum" if down.converged else f"no minimum yet ({down.reason}) but a point"
+    return f"{what} {', '.join(parts)}, {down.energy - top:+.3f} eV against the saddle"
+
+
+def _likeness(coordinates: Coordinates, x: NDArray[np.float64], y: NDArray[np.float64]) -> str:
+    """How a molecule may be the same and yet not the same: its distances tell."""
+    if not coordinates.rigid:
+        return ""
+    numbers = coordinates.template.numbers
+    i, j = np.triu_indices(len(numbers), 1)
+    a, b = (np.linalg.norm(r[i] - r[j], axis=1) for r in map(coordinates.positions, (x, y)))
+    if np.abs(a - b).max() < SAME_DISTANCE:
+        return " (its mirror image)"
+    pair = np.sort(np.column_stack([numbers[i], numbers[j]]), axis=1) @ np.array([1000, 1])
+    if np.abs(a[np.lexsort((a, pair))] - b[np.lexsort((b, pair))]).max() < SAME_DISTANCE:
+        return " (the same but for equal atoms exchanged)"
+    return ""

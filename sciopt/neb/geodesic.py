@@ -22,8 +22,8 @@ __all__ = ["Pairs", "geodesic_length", "shorten", "side_step"]
 
 logger = logging.getLogger("sciopt")
 
-_PERIODIC_CUTOFF = 7.0  # Å; a pair at this distance weighs 2 % of a bond in the pair potential r**-4
-_LONGEST = 0.3  # Å; largest change of a coordinate in one geodesic iteration
+_PERIODIC_CUTOFF = 7.0  # Å; in r**-4 a pair at this distance weighs 2 % of neighbours in a metal
+_LONGEST = 0.3  # Å; largest displacement of an atom in one geodesic iteration
 _CLEARANCE = 0.5  # fraction of the shorter end distance within which two atoms count as passing through each other
 _HEAD_ON = 0.02  # Å; atoms that would meet this closely have no side of their own
 _CHUNK = 1_000_000  # atom pairs handled at once while searching, to bound the memory of large cells
@@ -234,7 +234,7 @@ def shorten(X: NDArray[np.float64], coordinates: Coordinates, steps: int = 50, t
     steps
         Largest number of iterations.
     tolerance
-        Stop when no coordinate changes by more than this in an iteration, Å.
+        Stop when no atom moves by more than this in an iteration, Å.
 
     Returns
     -------
@@ -254,7 +254,7 @@ def shorten(X: NDArray[np.float64], coordinates: Coordinates, steps: int = 50, t
             damped[0] += damping
             trial = best.copy()
             move = solveh_banded(damped, -gradient, lower=True).reshape(best[1:-1].shape)
-            moved = np.abs(move).max()
+            moved = coordinates.longest(move).max()
             trial[1:-1] += move * min(1.0, _LONGEST / moved)
             trial_value = metric.value(trial)
             if trial_value < value:
@@ -266,7 +266,7 @@ def shorten(X: NDArray[np.float64], coordinates: Coordinates, steps: int = 50, t
         if moved < tolerance:
             logger.debug("geodesic: %d iterations, length %.3f", step + 1, metric.length(best))
             break
-    return best if metric.length(best) < metric.length(X) else np.array(X, dtype=float)
+    return best if metric.length(best) <= (1.0 + 1e-9) * metric.length(X) else np.array(X, dtype=float)
 
 
 class _Metric:

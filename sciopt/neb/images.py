@@ -192,7 +192,7 @@ class Images:
         return {index: self._answers[x.tobytes()] for index, x in asked.items()}
 
     def remember(self, x: NDArray[np.float64], energy: float, force: NDArray[np.float64]) -> Answer:
-        """Take energy (eV) and force (n,) in eV/Å at x (n,) as known, so that they are never computed (for resuming)."""
+        """Take energy (eV) and force (n,) in eV/Å at x (n,) as known: they are never computed (for resuming)."""
         x = self._checked(None, x)
         force = np.array(force, dtype=float)
         if force.shape != x.shape:
@@ -359,8 +359,10 @@ def _unpack_and_work(parcel: bytes, *task: Any) -> Outcome:
 
 
 def _start_worker() -> None:
-    # Ctrl-C reaches every process of a terminal; the workers should then end without a traceback each.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # Ctrl-C reaches every process of a terminal; the workers should then end without a traceback each. Background jobs
+    # ignore it, and so must their workers.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @contextmanager

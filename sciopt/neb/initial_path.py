@@ -157,8 +157,8 @@ def choose(paths: Sequence[Candidate]) -> Candidate:
 def clash_score(X: NDArray[np.float64], coordinates: Coordinates) -> float:
     """Highest classical energy along a path above the higher end point, eV.
 
-    ``E(x) = D sum_{a<b} (exp(-2 a (r - r0)) - 2 exp(-a (r - r0)))``: Morse pairs with D = 2 eV, a = 1.9/Å and r0 the sum
-    of covalent radii. Only good for telling clashes and torn bonds from ordinary rearrangements.
+    ``E(x) = D sum_{a<b} (exp(-2 a (r - r0)) - 2 exp(-a (r - r0)))``: Morse pairs with D = 2 eV, a = 1.9/Å and r0 the
+    sum of covalent radii. Only good for telling clashes and torn bonds from ordinary rearrangements.
 
     Parameters
     ----------

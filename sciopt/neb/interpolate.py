@@ -33,11 +33,12 @@ __all__ = [
 
 logger = logging.getLogger("sciopt")
 
-_STEPS = 500
+_STEPS, _GROWTH_STEPS = 300, 100
 _TOLERANCE = 2e-3  # Å, in the estimated distance to the relaxed image
-_ROUNDS = 8
+_ROUNDS = 4
 _COINCIDE = 0.01  # Å
 _SOFTEST = 1e-3  # 1/Å⁴; stiffness given to an atom without neighbours
+_STEEPEST = 2.0 - np.sqrt(2.0 / 3.0)  # r/d where the slope of (d - r)^2/r^4 is largest, r > d
 _LONGEST = 0.2  # Å, largest displacement of an atom in one step
 
 
@@ -135,7 +136,7 @@ def idpp(
 def relax_idpp(X: NDArray[np.float64], coordinates: Coordinates) -> NDArray[np.float64]:
     """Relax any band on the image dependent pair potential; see :func:`idpp`."""
     pairs = Pairs.along(X[0], X[-1], coordinates)
-    return _relax(X, _fractions(len(X) - 2), pairs)
+    return _relax(X, pairs)
 
 
 def sequential_idpp(
@@ -165,7 +166,7 @@ def sequential_idpp(
     # A tenth of the way aside: enough to leave a symmetric line, too little to choose the path.
     nudge = 0.1 * (side_step(straight, coordinates) - straight)
     pairs = Pairs.along(initial, final, coordinates)
-    t = _fractions(images)
+    target, t = _targets(pairs, straight), _fractions(images)
     X = straight[[0, -1]]
     left, right = 0, images + 1
     while right - left > 1:
@@ -177,8 +178,8 @@ def sequential_idpp(
         X = np.insert(X, left + 1, new, axis=0)
         left, right = left + 1, right - 1
         present = np.r_[0 : left + 1, max(right, left + 1) : images + 2]
-        X = _relax(X, t[present], pairs, _STEPS if gap <= 3 else _STEPS // 5)
-    return X
+        X = _fire(X, t[present], target[:, present[1:-1]], pairs, _GROWTH_STEPS)
+    return _relax(X, pairs)
 
 
 def geodesic(
@@ -283,7 +284,7 @@ def idpp_objective(X: NDArray[np.float64], coordinates: Coordinates) -> NDArray[
     """Image dependent pair potential of every image of a band: (M+2, n) in Å to (M+2,) in 1/Å²; see :func:`idpp`."""
     pairs = Pairs.along(X[0], X[-1], coordinates)
     r = pairs.distances(X)
-    target = _targets(r[:, 0], r[:, -1], _fractions(len(X) - 2))
+    target = r[:, :1] + (r[:, -1:] - r[:, :1]) * _fractions(len(X) - 2)
     return ((target - r) ** 2 / r**4).sum(axis=0)
 
 
@@ -292,30 +293,28 @@ def _fractions(images: int) -> NDArray[np.float64]:
     return np.linspace(0.0, 1.0, images + 2)
 
 
-def _targets(start: NDArray[np.float64], end: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(P,) distances at both ends to the (P, K) distances wanted at the fractions t."""
-    return start[:, None] + (end - start)[:, None] * t
-
-
-def _relax(X: NDArray[np.float64], t: NDArray[np.float64], pairs: Pairs, steps: int = _STEPS) -> NDArray[np.float64]:
-    """Relax the movable images of a band, at the fractions t, on their pair potentials.
-
-    The potentials leave the orientation of a free molecule open, so the images are aligned along the band in between.
-    """
+def _targets(pairs: Pairs, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, M+2) distances interpolated between the ends of a band."""
     ends = pairs.distances(X[[0, -1]])
-    if not ends.size:
-        return X
-    if ends.min() < _COINCIDE:
+    if ends.size and ends.min() < _COINCIDE:
         pair = ends.min(axis=1).argmin()
         raise InputError(
             f"atoms {pairs.first[pair]} and {pairs.second[pair]} are {ends.min():.3f} Å apart at an end point; "
             "correct the structure"
         )
-    target = _targets(ends[:, 0], ends[:, 1], t[1:-1])
+    return ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * _fractions(len(X) - 2)
+
+
+def _relax(X: NDArray[np.float64], pairs: Pairs) -> NDArray[np.float64]:
+    """Relax the movable images of a band on their pair potentials.
+
+    The potentials leave the orientation of a free molecule open, so its images are aligned along the band in between.
+    """
+    target, t = _targets(pairs, X)[:, 1:-1], _fractions(len(X) - 2)
     if not pairs.coordinates.rigid:
-        return _fire(X, t, target, pairs, steps)
+        return _fire(X, t, target, pairs, _STEPS)
     for _ in range(_ROUNDS):
-        relaxed = _fire(X, t, target, pairs, steps)
+        relaxed = _fire(X, t, target, pairs, _STEPS)
         X = align_band(relaxed)
         if np.abs(X - relaxed).max() < 2.0 * _TOLERANCE:
             break
@@ -330,6 +329,8 @@ def _fire(
     The metric is the stiffness of the pairs each atom belongs to, which makes the time step a pure number.
     """
     X, coordinates = np.array(X, dtype=float), pairs.coordinates
+    if not len(pairs):
+        return X
     stiffness = _stiffness(target, pairs)
     velocity, images = np.zeros_like(stiffness), len(stiffness)
     time, mixing, streak = np.full(images, 0.4), np.full(images, 0.1), np.zeros(images, dtype=int)
@@ -348,12 +349,19 @@ def _fire(
         time = np.where(uphill, 0.5 * time, np.where(faster, np.minimum(1.1 * time, 1.0), time))
         mixing = np.where(uphill, 0.1, np.where(faster, 0.99 * mixing, mixing))
         velocity[uphill] = 0.0
+        ahead = _capped(ahead, np.full(images, _LONGEST), coordinates)
         velocity += time[:, None] * ahead
         speed, pull = _norms(velocity, stiffness), _norms(ahead, stiffness)
         velocity = (1.0 - mixing)[:, None] * velocity + (mixing * speed / np.maximum(pull, 1e-30))[:, None] * ahead
-        move = time[:, None] * velocity
-        X[1:-1] += move * np.minimum(1.0, _LONGEST / np.maximum(coordinates.longest(move), 1e-30))[:, None]
+        # Capping the velocity and not only the step keeps no momentum from a clash.
+        velocity = _capped(velocity, _LONGEST / time, coordinates)
+        X[1:-1] += time[:, None] * velocity
     return X
+
+
+def _capped(v: NDArray[np.float64], most: NDArray[np.float64], coordinates: Coordinates) -> NDArray[np.float64]:
+    """(M, n) vectors, each shortened until no atom moves by more than its (M,) limit."""
+    return v * np.minimum(1.0, most / np.maximum(coordinates.longest(v), 1e-30))[:, None]
 
 
 def _norms(v: NDArray[np.float64], metric: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -380,8 +388,11 @@ def _band_force(
     """(M, n) forces: of the pair potential across the band and of springs along it, 1/Å³."""
     v = pairs.vectors(X[1:-1])
     r = np.sqrt(np.einsum("pck,pck->pk", v, v))
-    off = target - r
-    force = pairs.gather(v * (2.0 * off * (1.0 + 2.0 * off / r) / r**5)[:, None, :])
+    # Beyond its steepest point the potential is continued along its tangent: as published it flattens out and, from
+    # twice the wanted distance on, pushes atoms that a clash has thrown apart ever further away.
+    stretch = np.minimum(r / target, _STEEPEST)
+    slope = 2.0 * (stretch - 1.0) * (2.0 - stretch) / (stretch**5 * target**3)
+    force = -pairs.gather(v * (slope / r)[:, None, :])
 
     steps = np.diff(X, axis=0)
     lengths = np.linalg.norm(steps, axis=1)

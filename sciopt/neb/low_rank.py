@@ -60,10 +60,6 @@ class Mode(NamedTuple):
 class HessianModel(Protocol):
     """What a band asks of the Hessian model of one image. Models never change: `update` returns a new one."""
 
-    @property
-    def size(self) -> int:
-        """Number of coordinates, n."""
-
     def matvec(self, v: Vector) -> Vector:
         """``B v`` (n,)."""
 
@@ -88,8 +84,7 @@ class HessianModel(Protocol):
 def hessian_model(matrix: Matrix | csr_array, max_rank: int = 60) -> DenseHessian | LowRankHessian:
     """A Hessian model that starts at a symmetric positive definite `matrix` (n, n) in eV/Å², dense or sparse.
 
-    Small problems get a `DenseHessian`, others a `LowRankHessian`. One start may serve many images, which then share
-    the factorisation.
+    Small problems get a `DenseHessian`, others a `LowRankHessian`. One start may serve, and be shared by, many images.
 
     Raises
     ------
@@ -120,10 +115,6 @@ class DenseHessian:
         w, vectors = np.linalg.eigh(self.matrix)
         return w, vectors
 
-    @property
-    def size(self) -> int:
-        return len(self.matrix)
-
     def matvec(self, v: Vector) -> Vector:
         return self.matrix @ v
 
@@ -142,8 +133,8 @@ class DenseHessian:
         bt = self.matrix @ tangent
         half = np.outer(tangent, bt - (0.5 * (tangent @ bt)) * tangent)
         w, vectors = np.linalg.eigh(self.matrix - (half + half.T))
-        weights = (vectors.T @ (b - (tangent @ b) * tangent)) / (np.maximum(np.abs(w), floor) + shift)
-        d = vectors @ weights
+        b = b - (tangent @ b) * tangent
+        d = vectors @ ((vectors.T @ b) / (np.maximum(np.abs(w), floor) + shift))
         return d - (tangent @ d) * tangent
 
     def lowest(self, count: int = 1) -> tuple[Vector, Matrix]:
@@ -166,18 +157,33 @@ class Base:
         """Factorise `matrix` (n, n) in eV/Å², dense or sparse; raises what `hessian_model` raises."""
         _check(matrix)
         complaint = "the model Hessian is not positive definite; add a multiple of the identity to it"
-        if isinstance(matrix, np.ndarray) or matrix.shape[0] <= DENSE_INVERSE:
-            try:
+        try:
+            if isinstance(matrix, np.ndarray) or matrix.shape[0] <= DENSE_INVERSE:
                 inverse = cho_solve(cho_factor(_dense(matrix)), np.eye(matrix.shape[0]))
-            except LinAlgError as error:
-                raise InputError(complaint) from error
-            return cls(matrix, (0.5 * (inverse + inverse.T)).__matmul__)
-        # Pivots stay on the diagonal: these are the factors of L D Lᵀ, and D has the signs of the eigenvalues.
-        symmetric = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
-        factor = splu(csc_array(matrix), permc_spec="MMD_AT_PLUS_A", **symmetric)
+                return cls(matrix, (0.5 * (inverse + inverse.T)).__matmul__)
+            # Pivots stay on the diagonal: these are the factors of L D Lᵀ, and D has the signs of the eigenvalues.
+            symmetric = {"diag_pivot_thresh": 0.0, "options": {"SymmetricMode": True}}
+            factor = splu(csc_array(matrix), permc_spec="MMD_AT_PLUS_A", **symmetric)
+        except (LinAlgError, RuntimeError) as error:
+            raise InputError(complaint) from error
         if not (factor.U.diagonal() > 0.0).all():
             raise InputError(complaint)
         return cls(csr_array(matrix), factor.solve)
+
+    def to_plain(self) -> dict[str, NDArray]:
+        """H0 alone; the inverse is recomputed on loading a checkpoint."""
+        if isinstance(self.matrix, np.ndarray):
+            return {"matrix": self.matrix}
+        csr = csr_array(self.matrix)
+        return {"data": csr.data, "indices": csr.indices, "indptr": csr.indptr}
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, NDArray]) -> Base:
+        """What `to_plain` described."""
+        if "matrix" in plain:
+            return cls.of(plain["matrix"])
+        size = len(plain["indptr"]) - 1
+        return cls.of(csr_array((plain["data"], plain["indices"], plain["indptr"]), shape=(size, size)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,10 +194,8 @@ class LowRankHessian:
     ----------
     base
         H0 and its inverse.
-    vectors, images
-        V (n, r), orthonormal in the metric of H0, in Å/√eV, and Y = H0 V (n, r) in √eV/Å.
-    weights
-        D (r, r), symmetric, a pure number.
+    vectors, images, weights
+        V (n, r) in Å/√eV, orthonormal in the metric of H0; Y = H0 V (n, r) in √eV/Å; D (r, r) symmetric, pure numbers.
     max_rank
         Most columns kept; the least important ones make room for new ones.
     """
@@ -209,10 +213,6 @@ class LowRankHessian:
             raise InputError(f"max_rank is {max_rank}, but every update needs two columns")
         none = np.empty((base.matrix.shape[0], 0))
         return cls(base, none, none, np.empty((0, 0)), max_rank)
-
-    @property
-    def size(self) -> int:
-        return len(self.vectors)
 
     @property
     def rank(self) -> int:
@@ -239,7 +239,7 @@ class LowRankHessian:
         # Every vector of the formula is a combination of Y, y and H0 s: it is done on their coefficients.
         pairs = [(self.base.inverse(y), y), (s, self.base.matrix @ s)]
         extended = self._with_columns(pairs)
-        if extended.rank > max(self.max_rank, self.rank):
+        if extended.rank > self.max_rank:
             extended = self.compress(self.max_rank - 2)._with_columns(pairs)
         s_c, y_c = extended.images.T @ s, extended.vectors.T @ y
         change = _ts_bfgs(s_c, y_c, s_c + extended.weights @ s_c, s_c + extended._absolute(floor) @ s_c)
@@ -253,7 +253,7 @@ class LowRankHessian:
 
     def lowest(self, count: int = 1) -> tuple[Vector, Matrix]:
         # What the updates have not seen is reached from a fixed generic start.
-        return self._davidson(count, np.random.default_rng(0).standard_normal((self.size, count + 2)))
+        return self._davidson(count, np.random.default_rng(0).standard_normal((len(self.vectors), count + 2)))
 
     def negative_mode(self, tangent: Vector) -> Mode | None:
         # B has as many negative eigenvalues as there are negative ω (Sylvester's law of inertia).
@@ -288,9 +288,7 @@ class LowRankHessian:
                 vectors = np.column_stack([vectors, v / np.sqrt(rest)])
                 images = np.column_stack([images, h / np.sqrt(rest)])
         added = vectors.shape[1] - self.rank
-        return (
-            replace(self, vectors=vectors, images=images, weights=np.pad(self.weights, (0, added))) if added else self
-        )
+        return replace(self, vectors=vectors, images=images, weights=np.pad(self.weights, (0, added)))
 
     def _absolute(self, floor: float, tangent: tuple[Vector, float, Vector] | None = None) -> Matrix:
         """``|D|`` (r, r), the D of |B|; on the complement of a tangent if its (g, τ, a) are given."""
@@ -344,7 +342,7 @@ class LowRankHessian:
             among = [0, min(count, self.rank) - 1]
             ritz = eigh(np.eye(self.rank) + self.weights, self.gram, subset_by_index=among)[1]
             new = np.column_stack([self.vectors @ ritz, new])
-        basis = products = np.empty((self.size, 0))
+        basis = products = np.empty((len(self.vectors), 0))
         while True:
             new = _outside(basis, new)
             basis = np.column_stack([basis, new])
@@ -379,7 +377,9 @@ def _shifted_solve(inverse: Callable[[Vector], Vector], shift: float, b: Vector)
     """``(A + shift)⁻¹ b`` by conjugate gradients preconditioned with A⁻¹; A p comes from the same recurrence as p."""
     d = p = ap = np.zeros_like(b)
     r, enough, last = b, 1e-8 * np.linalg.norm(b), np.inf
-    while np.linalg.norm(r) > enough:
+    for _ in range(2 * len(b)):
+        if np.linalg.norm(r) <= enough:
+            break
         z = inverse(r)
         now = float(r @ z)
         p, ap = z + (now / last) * p, r + (now / last) * ap

@@ -8,18 +8,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import eigh
-from scipy.sparse import issparse, sparray
+from scipy.sparse import sparray
 from scipy.sparse.linalg import LinearOperator
 
 from sciopt.core.errors import InputError, NotFinite, ShapeError
 from sciopt.neb.align import rigid_basis
+from sciopt.neb.low_rank import DenseHessian
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sciopt.neb.coordinates import Coordinates
 
-__all__ = ["BudgetSpent", "Counted", "Evaluate", "Modes", "finite_difference_hessian", "lowest_modes", "rigid_motion"]
+__all__ = [
+    "BudgetSpent",
+    "Counted",
+    "Evaluate",
+    "Modes",
+    "finite_difference_hessian",
+    "lowest_modes",
+    "nonrigid",
+    "rigid_motion",
+]
 
 Evaluate = Callable[["NDArray[np.float64]"], "tuple[float, NDArray[np.float64]]"]
 """One true evaluation: (n,) positions in Å to the energy in eV and the (n,) force in eV/Å."""
@@ -91,6 +101,14 @@ class Modes:
 def rigid_motion(coordinates: Coordinates, x: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, k) orthonormal rigid motions at `x`; k = 0 where ``coordinates.rigid`` is False."""
     return rigid_basis(x).T if coordinates.rigid else np.zeros((x.size, 0))
+
+
+def nonrigid(hessian: NDArray[np.float64], rigid: NDArray[np.float64]) -> DenseHessian:
+    """The model without its coupling to rigid motions (n, k), which become its stiffest modes."""
+    inner = hessian - rigid @ (rigid.T @ hessian)
+    inner -= (inner @ rigid) @ rigid.T
+    stiffest = 10.0 * max(1.0, float(np.abs(inner).max()))
+    return DenseHessian(0.5 * (inner + inner.T) + stiffest * rigid @ rigid.T)
 
 
 def finite_difference_hessian(
@@ -221,7 +239,9 @@ def lowest_modes(
     >>> from ase import Atoms
     >>> from sciopt.neb.coordinates import Coordinates
     >>> curvature = np.array([-1.0, 2.0, 5.0])
-    >>> modes = lowest_modes(lambda x: (x @ (curvature * x) / 2, -curvature * x), np.zeros(3), Coordinates.of(Atoms("H")))
+    >>> def bowl(x):
+    ...     return x @ (curvature * x) / 2, -curvature * x
+    >>> modes = lowest_modes(bowl, np.zeros(3), Coordinates.of(Atoms("H")))
     >>> modes.values.round(6).tolist()
     [-1.0]
     """
@@ -229,11 +249,13 @@ def lowest_modes(
     rigid = rigid_motion(coordinates, x)
     dims = x.size - rigid.shape[1]
     if not 1 <= count <= dims:
-        raise InputError(f"{count} modes were asked for, but there are {dims} non-rigid coordinates; ask for 1 to {dims}")
+        raise InputError(
+            f"{count} modes were asked for, but there are {dims} non-rigid coordinates; ask for 1 to {dims}"
+        )
     call = Counted(evaluate, max_evaluations)
-    model = _eigenmodel(preconditioner, x.size)
+    model = _eigenmodel(preconditioner, rigid)
     rng = np.random.default_rng(seed)
-    fresh = _first_block(start, model, count, x.size, rng)
+    fresh = _first_block(start, preconditioner, model, count, x.size, rng)
     basis = products = np.zeros((x.size, 0))
     pairs = None
     try:
@@ -270,35 +292,51 @@ def lowest_modes(
 
 
 def _eigenmodel(
-    preconditioner: NDArray[np.float64] | sparray | LinearOperator | None, n: int
+    preconditioner: NDArray[np.float64] | sparray | LinearOperator | None, rigid: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
     """Eigenvalues and eigenvectors of a preconditioner given as a matrix."""
     if preconditioner is None:
         return None
+    n = len(rigid)
     if preconditioner.shape != (n, n):
         raise ShapeError(f"the preconditioner has shape {preconditioner.shape}, expected {(n, n)} to match x")
     if isinstance(preconditioner, LinearOperator):
         return None
-    return eigh(preconditioner.toarray() if issparse(preconditioner) else np.asarray(preconditioner, dtype=float))
+    dense = preconditioner.toarray() if isinstance(preconditioner, sparray) else np.asarray(preconditioner, dtype=float)
+    values, vectors = nonrigid(dense, rigid).eigen
+    kept = n - rigid.shape[1]
+    return values[:kept], vectors[:, :kept]
 
 
 def _first_block(
     start: NDArray[np.float64] | None,
+    preconditioner: NDArray[np.float64] | sparray | LinearOperator | None,
     model: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
     count: int,
     n: int,
     rng: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """(n, k) guesses, k >= count: the given ones first."""
+    """(n, k) guesses, k >= count: the given ones first, a generic one last."""
     given = np.zeros((n, 0)) if start is None else np.asarray(start, dtype=float)
     given = given[:, None] if given.ndim == 1 else given
     if given.shape[0] != n or not np.isfinite(given).all():
         raise ShapeError(f"start has shape {given.shape}; expected finite vectors of length {n}, one per column")
-    missing = count - given.shape[1]
-    if model is not None:
-        # One guard vector more than asked for: a mode the given guesses are blind to by symmetry would stay unseen.
-        return np.column_stack([given, model[1][:, : max(missing, 0) + (count > 1)]])
-    return np.column_stack([given, rng.standard_normal((n, max(missing, 0)))])
+    missing = max(count - given.shape[1], 0)
+    if isinstance(preconditioner, LinearOperator):
+        block = rng.standard_normal((n, missing + (count > 1)))
+        return np.column_stack([given, *(preconditioner.matvec(v) for v in block.T)])
+    if model is None:
+        return np.column_stack([given, rng.standard_normal((n, missing + (count > 1)))])
+    values, vectors = model
+    if count == 1:
+        return np.column_stack([given, vectors[:, :missing]])
+    # Guesses and model may share a symmetry that hides a mode from them and from all their residuals. What completes
+    # the guesses is therefore generic, but made of modes the model calls soft, so that it does not delay convergence.
+    stiffness = np.maximum(np.abs(values), 0.02 * np.abs(values).max())
+    generic = vectors @ (rng.standard_normal((len(values), missing + EXTRA)) / stiffness[:, None]**POW)
+    generic /= np.linalg.norm(generic, axis=0)
+    outside = vectors[:, :missing + EXTRA]
+    return np.column_stack([given, outside + MIX * generic])
 
 
 def _orthonormal(block: NDArray[np.float64], against: NDArray[np.float64], most: int) -> NDArray[np.float64]:

@@ -11,15 +11,16 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.sparse import eye_array, sparray
 
 from sciopt.core.control import Adaptive, Limit
-from sciopt.core.errors import EvaluationFailed, NotFinite
+from sciopt.core.errors import EvaluationFailed, InputError, NotFinite, ShapeError
 from sciopt.core.evaluation import Evaluation
 from sciopt.core.method import State
 from sciopt.core.signals import virtual_work
 from sciopt.core.space import Flat, Space
-from sciopt.neb.low_rank import DenseHessian
-from sciopt.neb.modes import rigid_motion
+from sciopt.neb.model_hessian import model_hessian, shortest_pairs
+from sciopt.neb.modes import nonrigid, rigid_motion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +28,19 @@ if TYPE_CHECKING:
     from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.modes import Evaluate
 
-__all__ = ["Walk", "image_ratio", "nonrigid", "patched_hessian", "restricted_step", "stride", "trust_radius"]
+__all__ = [
+    "Walk",
+    "checked_matrix",
+    "checked_vector",
+    "guessed_hessian",
+    "image_ratio",
+    "patched_hessian",
+    "restricted_step",
+    "stride",
+    "trust_radius",
+    "unit_direction",
+    "without_rigid",
+]
 
 
 @dataclass(frozen=True)
@@ -163,14 +176,6 @@ def restricted_step(
     return vectors @ s, float(f @ s - 0.5 * s @ (curvature * s))
 
 
-def nonrigid(hessian: NDArray[np.float64], rigid: NDArray[np.float64]) -> DenseHessian:
-    """The model without its coupling to rigid motions (n, k), which become its stiffest modes."""
-    inner = hessian - rigid @ (rigid.T @ hessian)
-    inner -= (inner @ rigid) @ rigid.T
-    stiffest = 10.0 * max(1.0, float(np.abs(inner).max()))
-    return DenseHessian(0.5 * (inner + inner.T) + stiffest * rigid @ rigid.T)
-
-
 def patched_hessian(
     hessian: NDArray[np.float64], basis: NDArray[np.float64], products: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -212,8 +217,7 @@ def stride(walk: Walk, evaluate: Evaluate, coordinates: Coordinates, control: Ad
     except (EvaluationFailed, NotFinite):
         limit = control.failed(walk.limit, ()).limit
         return replace(walk, limit=limit, mode=mode, curvature=curvature, refused=walk.refused + 1)
-    rigid = rigid_motion(coordinates, here.x + step)
-    there = Evaluation(here.x + step, force - rigid @ (rigid.T @ force), energy)
+    there = Evaluation(here.x + step, without_rigid(force, here.x + step, coordinates), energy)
     space = PerAtom(coordinates=coordinates)
     state = State(here, there.x, step, mode, walk.limit, predicted)
     limit = control.judge(state, there, space).limit
@@ -225,3 +229,42 @@ def stride(walk: Walk, evaluate: Evaluate, coordinates: Coordinates, control: Ad
     if refuse:
         return replace(walk, hessian=hessian, limit=limit, mode=mode, curvature=curvature, refused=walk.refused + 1)
     return Walk(there, hessian, limit, mode, curvature)
+
+
+def guessed_hessian(coordinates: Coordinates, x: NDArray[np.float64]) -> NDArray[np.float64] | sparray:
+    """The model Hessian where none is given; slightly lifted, for it is only semi-definite."""
+    model = model_hessian(coordinates, x, shortest_pairs([coordinates.atoms(x)]))
+    return model + 0.1 * eye_array(coordinates.size)
+
+
+def without_rigid(v: NDArray[np.float64], x: NDArray[np.float64], coordinates: Coordinates) -> NDArray[np.float64]:
+    """`v` (n,) without its rigid motion at `x`, where there is any."""
+    rigid = rigid_motion(coordinates, x)
+    return v - rigid @ (rigid.T @ v)
+
+
+def unit_direction(mode: NDArray[np.float64], x: NDArray[np.float64], coordinates: Coordinates) -> NDArray[np.float64]:
+    """A direction (n,) without rigid motion, of unit length; InputError where nothing is left."""
+    mode = checked_vector(mode, coordinates, "mode")
+    inner = without_rigid(mode, x, coordinates)
+    length = float(np.linalg.norm(inner))
+    if length <= 1e-6 * np.linalg.norm(mode):
+        raise InputError("mode is zero or a rigid motion; give a direction that changes the structure, or None")
+    return inner / length
+
+
+def checked_vector(v: NDArray[np.float64], coordinates: Coordinates, name: str) -> NDArray[np.float64]:
+    """A finite vector (n,), or ShapeError."""
+    v = np.array(v, dtype=float)
+    if v.shape != (coordinates.size,) or not np.isfinite(v).all():
+        raise ShapeError(f"{name} has shape {v.shape}; expected {coordinates.size} finite free components")
+    return v
+
+
+def checked_matrix(hessian: NDArray[np.float64] | sparray, coordinates: Coordinates) -> NDArray[np.float64]:
+    """A finite dense matrix (n, n), symmetrised, or ShapeError."""
+    dense = hessian.toarray() if isinstance(hessian, sparray) else np.array(hessian, dtype=float)
+    n = coordinates.size
+    if dense.shape != (n, n) or not np.isfinite(dense).all():
+        raise ShapeError(f"hessian has shape {dense.shape}; expected finite ({n}, {n}), one row per free component")
+    return 0.5 * (dense + dense.T)

@@ -7,16 +7,24 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import eye_array, issparse, sparray
 
-from sciopt.core.errors import InputError, ShapeError
 from sciopt.core.evaluation import Evaluation
-from sciopt.neb.model_hessian import model_hessian, shortest_pairs
-from sciopt.neb.modes import BudgetSpent, Counted, finite_difference_hessian, lowest_modes, rigid_motion
-from sciopt.neb.restricted import Walk, nonrigid, patched_hessian, stride, trust_radius
+from sciopt.neb.modes import BudgetSpent, Counted, finite_difference_hessian, lowest_modes, nonrigid, rigid_motion
+from sciopt.neb.restricted import (
+    Walk,
+    checked_matrix,
+    checked_vector,
+    guessed_hessian,
+    patched_hessian,
+    stride,
+    trust_radius,
+    unit_direction,
+    without_rigid,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from scipy.sparse import sparray
 
     from sciopt.core.control import Adaptive
     from sciopt.neb.coordinates import Coordinates
@@ -86,7 +94,7 @@ def refine_saddle(
     x: NDArray[np.float64],
     coordinates: Coordinates,
     mode: NDArray[np.float64] | None = None,
-    hessian: NDArray[np.float64] | None = None,
+    hessian: NDArray[np.float64] | sparray | None = None,
     fmax: float = 1e-3,
     max_evaluations: int = 500,
     *,
@@ -115,7 +123,8 @@ def refine_saddle(
     mode
         (n,) direction to follow uphill, such as the path tangent; None takes the softest mode.
     hessian
-        (n, n) initial Hessian, eV/Å²: measured, or a model, or that of the image of a band.
+        (n, n) initial Hessian, dense or sparse, eV/Å²: measured, or learned by the image of a band, or a model
+        (`sciopt.neb.model_hessian.model_hessian` where None).
     fmax
         Convergence: largest force on an atom, eV/Å.
     max_evaluations
@@ -154,14 +163,16 @@ def refine_saddle(
     >>> saddle.order, round(saddle.energy, 6), saddle.converged
     (1, 1.0, True)
     """
-    x = _vector(x, coordinates, "x")
+    x = checked_vector(x, coordinates, "x")
     if mode is not None:
-        mode = _direction(mode, x, coordinates)
+        mode = unit_direction(mode, x, coordinates)
     call = Counted(evaluate, max_evaluations)
-    energy, force = call(x) if known is None else (float(known[0]), _vector(known[1], coordinates, "the known force"))
+    energy, force = (
+        call(x) if known is None else (float(known[0]), checked_vector(known[1], coordinates, "the known force"))
+    )
     control = trust_radius(radius, max_radius)
-    hessian = _matrix(_guess(coordinates, x) if hessian is None else hessian, coordinates)
-    walk = Walk(Evaluation(x, _tangent(force, x, coordinates), energy), hessian, control.start(), mode)
+    hessian = checked_matrix(guessed_hessian(coordinates, x) if hessian is None else hessian, coordinates)
+    walk = Walk(Evaluation(x, without_rigid(force, x, coordinates), energy), hessian, control.start(), mode)
     try:
         walk = _picked(walk, coordinates, threshold) or _measured(walk, call, coordinates, threshold, exact=False)
     except BudgetSpent:
@@ -305,38 +316,3 @@ def _verdict(norm: float, fmax: float, order: int, lowest: float, measured: bool
 
 def _spent(call: Counted) -> str:
     return f"the budget of {call.limit} evaluations is spent"
-
-
-def _guess(coordinates: Coordinates, x: NDArray[np.float64]) -> NDArray[np.float64] | sparray:
-    """The model Hessian where none is given; slightly lifted, for it is only semi-definite."""
-    model = model_hessian(coordinates, x, shortest_pairs([coordinates.atoms(x)]))
-    return model + 0.1 * eye_array(coordinates.size)
-
-
-def _tangent(v: NDArray[np.float64], x: NDArray[np.float64], coordinates: Coordinates) -> NDArray[np.float64]:
-    rigid = rigid_motion(coordinates, x)
-    return v - rigid @ (rigid.T @ v)
-
-
-def _direction(mode: NDArray[np.float64], x: NDArray[np.float64], coordinates: Coordinates) -> NDArray[np.float64]:
-    mode = _vector(mode, coordinates, "mode")
-    inner = _tangent(mode, x, coordinates)
-    length = float(np.linalg.norm(inner))
-    if length <= 1e-6 * np.linalg.norm(mode):
-        raise InputError("mode is zero or a rigid motion; give a direction that changes the structure, or None")
-    return inner / length
-
-
-def _vector(v: NDArray[np.float64], coordinates: Coordinates, name: str) -> NDArray[np.float64]:
-    v = np.array(v, dtype=float)
-    if v.shape != (coordinates.size,) or not np.isfinite(v).all():
-        raise ShapeError(f"{name} has shape {v.shape}; expected {coordinates.size} finite free components")
-    return v
-
-
-def _matrix(hessian: NDArray[np.float64] | sparray, coordinates: Coordinates) -> NDArray[np.float64]:
-    dense = hessian.toarray() if issparse(hessian) else np.array(hessian, dtype=float)
-    n = coordinates.size
-    if dense.shape != (n, n) or not np.isfinite(dense).all():
-        raise ShapeError(f"hessian has shape {dense.shape}; expected finite ({n}, {n}), one row per free component")
-    return 0.5 * (dense + dense.T)

@@ -38,7 +38,7 @@ class LBFGS(Rule):
         Pairs kept.
     h0
         Initial inverse curvature, ``H0 = h0 * G^-1`` with the space's metric G. ASE's default is 1/70 Å²/eV. None makes
-        a first step of unit length, for functions of unknown scale.
+        a first step of unit length and then scales as `auto` does, for functions of unknown scale.
     auto
         Scale ``H0`` by the last pair, ``h0 <- s.y / (y.G^-1 y)`` (Barzilai-Borwein), within `auto_range` times `h0`.
     auto_range
@@ -110,6 +110,10 @@ class LBFGS(Rule):
             hessian = hessian + rho * np.outer(y, y) - np.outer(bs, bs) / (s @ bs)
         return hessian
 
+    @property
+    def _scales(self) -> bool:
+        return self.auto or self.h0 is None
+
     def _trusted(self, s: Array, y: Array, sy: float, noise: float, space: Space) -> bool:
         if self.curvature is None and noise == 0:
             return True
@@ -121,7 +125,7 @@ class LBFGS(Rule):
     def _scale(self, memory: Secants, ygy: float, strength: float) -> float:
         """``h0`` or its Barzilai-Borwein update; `ygy` is ``y.G^-1 y`` of the last pair, `strength` ``|G^-1 f|``."""
         h0 = self.h0 if self.h0 is not None else 1.0 / max(strength, float(np.finfo(float).tiny))
-        if not (self.auto and memory.s) or ygy <= 0:
+        if not (self._scales and memory.s) or ygy <= 0:
             return h0
         secant = 1.0 / (memory.rho[-1] * ygy)
         low, high = self.auto_range
@@ -135,7 +139,7 @@ class LBFGS(Rule):
             weights.append(rho * space.dot(s, q))
             q = q - weights[-1] * y
         ygy = 0.0
-        if self.auto and memory.s:
+        if self._scales and memory.s:
             ygy = space.dot(memory.y[-1], space.sharp(here.x, memory.y[-1]))
         direction = space.sharp(here.x, q)
         strength = float(np.sqrt(space.dot(direction, direction))) if self.h0 is None else 0.0

@@ -34,6 +34,7 @@ class Reaction:
     swaps: str = ""  # pairs of like atoms to exchange in the final guess, each way tried
     multiplicity: int = 1
     tuned: bool = False
+    shelf: float = 0.0  # stop the descent to the initial state at this force (eV/Å), short of the minimum
     starts: int = 4  # perturbed initial bands, next to the linear and the IDPP one
 
     @property

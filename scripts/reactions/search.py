@@ -98,7 +98,7 @@ class Search:
     def connect(self, saddle: Stationary) -> Connection | None:
         """Walk down both sides of `saddle`; None when the minima are not those of the reaction."""
         try:
-            sides = [descend(self.surface, saddle, side) for side in (1, -1)]
+            sides = [self.end(saddle, side) for side in (1, -1)]
         except (NotFound, CalculationFailed) as error:
             log.info("%s: %s", self.reaction.name, error)
             return None
@@ -122,6 +122,14 @@ class Search:
         if distance(sides[0].x, sides[1].x) < 0.05:
             return None
         return Connection(sides[0], saddle, sides[1])
+
+    def end(self, saddle: Stationary, side: int) -> Stationary:
+        """Find the end of the reaction on one side of `saddle`."""
+        shelf = self.reaction.shelf
+        x = descend(self.surface, saddle, side, shelf or 0.02)
+        if shelf and bonds_of(self.surface.numbers, x) == self.reaction.initial_bonds:
+            return self.surface.stationary(x)
+        return minimize(self.surface, x)
 
 
 def off(sides: list[Stationary], wanted: list[float], reaction: Reaction) -> float:
@@ -158,7 +166,7 @@ def maxima(surface: Surface, initial: Array, final: Array, seed: int) -> list[tu
             image.positions += np.sin(np.pi * t) * bulges[0] + np.sin(2 * np.pi * t) * bulges[1] / 2
     FIRE(band, logfile=None, maxstep=0.1).run(fmax=0.5, steps=120)
     band.climb = True
-    FIRE(band, logfile=None, maxstep=0.1).run(fmax=0.15, steps=250)
+    FIRE(band, logfile=None, maxstep=0.1).run(fmax=0.05, steps=300)
     energies = np.array([image.get_potential_energy() for image in images])
     xs = np.array([image.positions.ravel() for image in images])
     peaks = [k for k in range(1, IMAGES + 1) if energies[k] > max(energies[k - 1], energies[k + 1])]

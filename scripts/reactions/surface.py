@@ -129,29 +129,38 @@ def minimize(surface: Surface, x: Array, fmax: float = 1e-5, steps: int = 150) -
     raise NotFound(f"no minimum after {steps} Newton steps: force {longest(force):.1e} eV/Å")
 
 
-def climb(surface: Surface, x: Array, direction: Array | None = None, fmax: float = 1e-5, steps: int = 50) -> Stationary:
+def climb(surface: Surface, x: Array, direction: Array | None = None, fmax: float = 1e-5, steps: int = 40) -> Stationary:
     """Follow one mode uphill and all others downhill to a saddle with one negative mode.
 
     The mode is the one most like `direction` first, and most like the last one after that.
     """
+    radius = 0.1
+    energy, force = surface(x)
     for _ in range(steps):
-        _, force = surface(x)
         curvatures, modes = internal_modes(surface.hessian(x), x)
         followed = 0 if direction is None else int(np.abs(modes.T @ direction).argmax())
         direction = modes[:, followed]
         if longest(force) < fmax:
             if (curvatures < 0).sum() == 1:
-                return surface.stationary(x)
+                return Stationary(x, energy, longest(force), curvatures, modes)
             raise NotFound(f"stationary point with {(curvatures < 0).sum()} negative modes")
         along = modes.T @ force
-        along[followed] *= -1
-        step = modes @ (along / np.maximum(np.abs(curvatures), 1e-3))
-        x = x + step * min(1.0, 0.1 / longest(step))
+        move = along / np.maximum(np.abs(curvatures), 1e-3)
+        move[followed] *= -1
+        for _ in range(6):
+            shorter = move * min(1.0, radius / longest(modes @ move))
+            new_energy, new_force = surface(x + modes @ shorter)
+            error = np.linalg.norm(modes.T @ new_force - along + curvatures * shorter)
+            if error < 0.5 * np.linalg.norm(along) or longest(new_force) < fmax:
+                radius = min(1.5 * radius, 0.2)
+                break
+            radius = longest(modes @ shorter) / 2
+        x, energy, force = x + modes @ shorter, new_energy, new_force
     raise NotFound(f"no saddle after {steps} steps: force {longest(force):.1e} eV/Å")
 
 
-def descend(surface: Surface, saddle: Stationary, side: int, shift: float = 0.05) -> Stationary:
-    """Steepest descent from one `side` (+1 or -1) of a saddle, then down to the minimum.
+def descend(surface: Surface, saddle: Stationary, side: int, until: float = 0.02, shift: float = 0.05) -> Array:
+    """Steepest descent from one `side` (+1 or -1) of a saddle until no force exceeds `until` (eV/Å).
 
     The gradient flow dx/dt = F(x) is integrated implicitly (BDF), because the path is stiff: it runs along the floor
     of a valley with steep walls.
@@ -162,7 +171,7 @@ def descend(surface: Surface, saddle: Stationary, side: int, shift: float = 0.05
         raise NotFound("the energy does not fall along the negative mode")
 
     def settled(_: float, x: Array) -> float:
-        return longest(surface(x)[1]) - 0.02
+        return longest(surface(x)[1]) - until
 
     settled.terminal = True  # type: ignore[attr-defined]
     settled.direction = -1  # type: ignore[attr-defined]
@@ -174,9 +183,9 @@ def descend(surface: Surface, saddle: Stationary, side: int, shift: float = 0.05
         jac=lambda _, x: -surface.hessian(x),
         events=settled,
         rtol=1e-3,
-        atol=1e-3,
+        atol=1e-4,
         first_step=1e-3,
     )
     if flow.status < 0:
         raise NotFound(f"the steepest-descent path broke off: {flow.message}")
-    return minimize(surface, flow.y[:, -1])
+    return flow.y[:, -1]

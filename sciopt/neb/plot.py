@@ -1,0 +1,137 @@
+"""Energy profiles worth looking at."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+
+    from sciopt.core.types import Array
+    from sciopt.neb.path_result import PathResult
+
+__all__ = ["new_axes", "plot_profile", "profile", "save_figure"]
+
+_LINE, _POINT, _SADDLE, _QUIET = "#1f4e79", "#1f4e79", "#c0392b", "#7f8c8d"
+
+
+def new_axes() -> Axes:
+    """Axes on a figure of its own, outside pyplot's registry: nothing to close, no display needed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure.add_subplot()
+
+
+def save_figure(ax: Axes, path: str | Path) -> None:
+    """Write the figure that `ax` belongs to."""
+    figure = ax.get_figure(root=True)
+    if figure is not None:
+        figure.savefig(path, dpi=150)
+
+
+def profile(result: PathResult, points: int = 400) -> tuple[Array, Array]:
+    """Smooth energy profile: cubic Hermite spline through the energies with the slopes ``-F.t`` of the true forces.
+
+    Returns
+    -------
+    (points,) distance along the path in Å and (points,) energy relative to the initial configuration in eV.
+    """
+    spline = CubicHermiteSpline(result.distances, result.energies, _slopes(result))
+    s = np.linspace(0.0, result.distances[-1], points)
+    return s, spline(s)
+
+
+def _slopes(result: PathResult) -> Array:
+    """(M+2,) dE/ds at all images; the tangents at the ends are the first and last segments."""
+    first, last = result.X[1] - result.X[0], result.X[-1] - result.X[-2]
+    tangents = np.vstack([first / np.linalg.norm(first), result.tangents, last / np.linalg.norm(last)])
+    slopes = -np.einsum("ij,ij->i", result.forces, tangents)
+    # Arc length between straight segments changes faster than along the unit tangent where the path is curved.
+    if result.climbing is not None and result.fmax_climbing < 0.1:
+        slopes[result.climbing + 1] = 0.0
+    return np.asarray(slopes)
+
+
+def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
+    """Draw the energy profile of a path.
+
+    The spline, every image with its slope, the saddle with the barriers in both directions, and a caption that says
+    what was claimed and what it cost.
+
+    Returns
+    -------
+    The matplotlib axes, for further changes or ``ax.figure.savefig``.
+    """
+    if ax is None:
+        ax = new_axes()
+    s, energy = profile(result)
+    distances, energies = result.distances, result.energies
+    ax.axhline(0.0, color=_QUIET, linewidth=0.8, zorder=0)
+    ax.plot(s, energy, color=_LINE, linewidth=2.0, zorder=2)
+    width = 0.035 * distances[-1]
+    for place, height, slope in zip(distances, energies, _slopes(result), strict=True):
+        ax.plot(
+            [place - width, place + width],
+            [height - slope * width, height + slope * width],
+            color=_QUIET,
+            linewidth=1.2,
+            zorder=3,
+        )
+    ax.plot(
+        distances, energies, "o", color="white", markeredgecolor=_POINT, markeredgewidth=1.6, markersize=7, zorder=4
+    )
+    top = int(np.argmax(energies))
+    if 0 < top < len(energies) - 1:
+        _mark_saddle(result, ax, top)
+    ax.set_xlabel("distance along the path (Å)")
+    ax.set_ylabel("energy (eV)")
+    ax.set_xlim(-0.04 * distances[-1], 1.04 * distances[-1])
+    low, high = min(energy.min(), 0.0), max(energy.max(), 0.0)
+    margin = max(high - low, 1e-3)
+    ax.set_ylim(low - 0.12 * margin, high + 0.22 * margin)
+    ax.spines[["top", "right"]].set_visible(False)
+    state = "converged" if result.converged else "not converged"
+    formula = result.coordinates.template.symbols.formula.format("hill")
+    ax.set_title(
+        f"{formula}: {state}, {result.reason.split(';')[0]}\n"
+        f"{result.calls['images']} evaluations of {len(result.X) - 2} images, method {result.method}",
+        fontsize=9,
+        color="#444444",
+        loc="left",
+    )
+    return ax
+
+
+def _mark_saddle(result: PathResult, ax: Axes, top: int) -> None:
+    place, height = result.distances[top], result.energies[top]
+    ax.plot([place], [height], "*", color=_SADDLE, markersize=15, zorder=5)
+    ax.annotate(
+        f"{result.barrier:.3f} eV",
+        (place, height),
+        xytext=(0, 13),
+        textcoords="offset points",
+        ha="center",
+        color=_SADDLE,
+        fontweight="bold",
+    )
+    for end, barrier, side in (
+        (0, result.barrier, "left"),
+        (len(result.energies) - 1, result.barrier_reverse, "right"),
+    ):
+        ax.annotate(
+            f"{barrier:.3f} eV {'→' if end == 0 else '←'}",
+            (result.distances[end], result.energies[end]),
+            xytext=(0, -16),
+            textcoords="offset points",
+            ha=side,
+            color="#444444",
+            fontsize=9,
+        )

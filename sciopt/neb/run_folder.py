@@ -1,0 +1,184 @@
+"""The folder a path run writes: a log as it happens, a checkpoint, whole bands, and a summary at the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import Trajectory
+
+from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomically
+from sciopt.core.errors import InputError, RestartMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ase import Atoms
+
+    from sciopt.core.run import Snapshot
+    from sciopt.core.types import Array
+    from sciopt.neb.coordinates import Coordinates
+    from sciopt.neb.images import Answer, Images
+    from sciopt.neb.path_result import PathResult
+
+__all__ = ["RunFolder", "single_point", "versions"]
+
+log = logging.getLogger("sciopt")
+
+_LOG_COLUMNS = ("call", "image", "energy_eV", "fmax_eV_per_A", "seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of sciopt and of what its numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("sciopt", "numpy", "scipy", "numba", "ase", "tblite"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def single_point(coordinates: Coordinates, x: Array, energy: float, force: Array) -> Atoms:
+    """The configuration at `x` with its energy and forces attached; fixed components have no force."""
+    atoms = coordinates.atoms(x)
+    forces = np.zeros(3 * len(atoms))
+    forces[coordinates.free] = force
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, free_energy=energy, forces=forces.reshape(-1, 3))
+    return atoms
+
+
+class RunFolder:
+    """Writes one run.
+
+    Parameters
+    ----------
+    path
+        The folder; made if missing.
+    coordinates
+        The free coordinates of all configurations.
+    resume
+        Continue a run found there. Otherwise a folder that holds a run is refused.
+    reset
+        With `resume` on a folder without a run: start one.
+
+    Raises
+    ------
+    InputError
+        When the folder holds a run and `resume` is off, or cannot be written.
+    """
+
+    def __init__(self, path: str | Path, coordinates: Coordinates, resume: bool = False) -> None:
+        self.path = Path(path)
+        self.coordinates = coordinates
+        self.resume = resume and (self.path / "evaluations.traj").exists()
+        if not resume:
+            refuse_existing_run(self.path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._calls = self._count_log_lines()
+        except OSError as error:
+            raise InputError(f"cannot write to the run folder {self.path}: {error.strerror}") from error
+
+    def remembered(self, evaluator: Images) -> int:
+        """Give `evaluator` everything an earlier run in this folder has paid for; the number of configurations."""
+        if not self.resume:
+            return 0
+        known = 0
+        with Trajectory(self.path / "evaluations.traj") as frames:
+            for atoms in frames:
+                if len(atoms) != len(self.coordinates.template) or np.any(
+                    atoms.numbers != self.coordinates.template.numbers
+                ):
+                    raise RestartMismatch(f"{self.path} holds a run of other atoms; use another folder")
+                x = self.coordinates.reduce(atoms.positions)
+                force = self.coordinates.reduce(atoms.get_forces(apply_constraint=False))
+                evaluator.remember(x, atoms.get_potential_energy(force_consistent=True), force)
+                known += 1
+        return known
+
+    def snapshot(self, settings: Any) -> Snapshot | None:
+        """The checkpoint to continue from, or None where there is none for these settings (the path is kept)."""
+        if not self.resume or not (self.path / "state.npz").exists():
+            return None
+        return load_snapshot(self.path / "state", settings)
+
+    def last_band(self) -> Array | None:
+        """(M+2, n) the band of the last checkpoint, whatever method wrote it."""
+        if not self.resume or not (self.path / "state.npz").exists():
+            return None
+        try:
+            return np.asarray(load_snapshot(self.path / "state").state.here.info["X"])
+        except RestartMismatch as mismatch:
+            log.warning("starting from the initial path: %s", mismatch)
+            return None
+
+    def evaluated(self, index: int, x: Array, answer: Answer, seconds: float) -> None:
+        """Log one new evaluation, before anything is done with it."""
+        self._calls += 1
+        atoms = single_point(self.coordinates, x, answer.energy, answer.force)
+        atoms.info["image"] = index
+        with Trajectory(self.path / "evaluations.traj", "a") as frames:
+            frames.write(atoms)
+        new = not (self.path / "log.csv").exists()
+        with open(self.path / "log.csv", "a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(_LOG_COLUMNS)
+            fmax = float(self.coordinates.longest(answer.force))
+            writer.writerow([self._calls, index, f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"])
+
+    def band(self, snapshot: Snapshot, settings: Any) -> None:
+        """Append the band of an accepted evaluation and write the checkpoint."""
+        here = snapshot.state.here
+        if snapshot.history[-1].accepted:
+            info = here.info
+            with Trajectory(self.path / "path.traj", "a") as frames:
+                for x, energy, force in zip(info["X"], info["energies"], info["forces"], strict=True):
+                    frames.write(single_point(self.coordinates, x, energy, force))
+        save_snapshot(self.path / "state", snapshot, settings)
+
+    def summary(self, content: Mapping[str, Any]) -> None:
+        """Write summary.json."""
+        text = json.dumps(content, indent=1, default=_plain)
+        write_atomically(self.path / "summary.json", (text + "\n").encode())
+
+    def finish(self, result: PathResult) -> None:
+        """Write the final path, its picture, the saddle and the summary."""
+        from sciopt.neb.plot import save_figure
+
+        result.write(self.path / "path.extxyz")
+        if result.saddle is not None:
+            result.saddle.write(self.path / "saddle.extxyz")
+        save_figure(result.plot(), self.path / "profile.png")
+        self.summary(result.summary())
+
+    def _count_log_lines(self) -> int:
+        if not (self.path / "log.csv").exists():
+            return 0
+        with open(self.path / "log.csv") as file:
+            return max(sum(1 for _ in file) - 1, 0)
+
+
+def refuse_existing_run(path: Path) -> None:
+    """Raise InputError when `path` holds a run, so that nothing of it is overwritten."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file; give a folder for the run")
+    for name in ("summary.json", "state.npz", "log.csv", "evaluations.traj", "path.traj"):
+        if (path / name).exists():
+            raise InputError(f"{path} already holds a run ({name}); resume it (resume=True / --resume) or use another")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value)
