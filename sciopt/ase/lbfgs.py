@@ -15,10 +15,24 @@ from sciopt.rules import make_method
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LBFGS"]
+__all__ = ["LBFGS", "SecantOptimizer"]
 
 
-class LBFGS(StepOptimizer):
+class SecantOptimizer(StepOptimizer):
+    """Base of the quasi-Newton optimizers, which can learn from the trajectory of another run."""
+
+    def _replay_trajectory(self, traj: Any) -> None:
+        """Learn from the frames of a trajectory of atoms, all but the last, where the next step begins."""
+        # Frames are points somebody else chose: none is judged.
+        self._left = np.empty(0)
+        for number in range(len(traj) - 1):
+            frame = traj[number]
+            value = float(frame.get_potential_energy()) if self._values and self.has_merit else None
+            ev = Evaluation(frame.get_positions().ravel(), frame.get_forces().ravel(), value)
+            self.state = self._begin(ev) if self.state is None else self._advance(self.state, ev)
+
+
+class LBFGS(SecantOptimizer):
     """Limited-memory BFGS without a line search: ``s = damping * H f``, no atom moving farther than `maxstep`.
 
     With its defaults, and with any of ASE's keywords, it takes the steps of ``ase.optimize.LBFGS`` to the last bit.
@@ -88,8 +102,8 @@ class LBFGS(StepOptimizer):
     ) -> None:
         if use_line_search:
             raise InputError(
-                "use_line_search=True is not offered: a line search needs an energy its forces derive from, and several "
-                "evaluations per step; use trust=True, which takes bad steps back and needs one evaluation"
+                "use_line_search=True is not offered: a line search needs an energy its forces derive from, and "
+                "several evaluations per step; use trust=True, which takes bad steps back at one evaluation each"
             )
         if trust and damping != 1.0:
             raise InputError(f"trust=True sets the step length itself, but damping is {damping}; give one of the two")
@@ -115,14 +129,3 @@ class LBFGS(StepOptimizer):
             **radius,
         )
         self.use(method, values=trust)
-
-    def _replay_trajectory(self, traj: Any) -> None:
-        """Learn from the frames of a trajectory of atoms, all but the last, where the next step begins."""
-        for number in range(len(traj) - 1):
-            frame = traj[number]
-            value = float(frame.get_potential_energy()) if self._values and self.has_merit else None
-            ev = Evaluation(frame.get_positions().ravel(), frame.get_forces().ravel(), value)
-            self._left = np.empty(0)
-            self.state = self._begin(ev) if self.state is None else self._advance(self.state, ev)
-        if self.state is not None:
-            self._left = np.empty(0)

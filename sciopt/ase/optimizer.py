@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ase import Atoms
-    from ase.filters import Filter
-    from ase.mep.neb import BaseNEB
-    from ase.utils.abc import Optimizable
     from numpy.typing import NDArray
 
     from sciopt.core.method import State, StepMethod
@@ -77,7 +73,7 @@ class StepOptimizer(Optimizer):
 
     def __init__(
         self,
-        atoms: Atoms | Filter | BaseNEB | Optimizable,
+        atoms: Any,
         restart: str | Path | None = None,
         logfile: IO[str] | str | Path | None = "-",
         trajectory: Any = None,
@@ -143,13 +139,13 @@ class StepOptimizer(Optimizer):
         if self.comm.rank == 0 and self.restart is not None:
             write_file(self.restart, data)
 
-    def irun(self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS) -> Iterator[bool]:
+    def irun(self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS) -> Iterator[bool]:  # type: ignore[override]
         self._forget_band()
         return super().irun(fmax=fmax, steps=steps)
 
-    def run(self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS) -> bool:
+    def run(self, fmax: float = 0.05, steps: int = DEFAULT_MAX_STEPS) -> bool:  # type: ignore[override]
         self._forget_band()
-        converged = super().run(fmax=fmax, steps=steps)
+        converged = bool(super().run(fmax=fmax, steps=steps))
         log.info("%s: %s", type(self).__name__, self.reason)
         return converged
 

@@ -94,7 +94,8 @@ def preconditioner(precon: Any, optimizable: Optimizable) -> Solve:
         if callable(precon):
             return precon
         raise InputError(
-            f"precon is {precon!r}; give 'auto', a preconditioner of ase.optimize.precon, or a function (x, force) -> step"
+            f"precon is {precon!r}; give 'auto', a preconditioner of ase.optimize.precon, or a function "
+            "(x, force) -> step"
         )
     build = _model_block if precon == "auto" else lambda atoms: _ase_block(precon, atoms)
     return BlockInverse([build(atoms) for atoms in _images(optimizable)])

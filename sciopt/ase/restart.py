@@ -48,7 +48,7 @@ def pack(progress: Progress, optimizer: StepOptimizer) -> dict[str, Any]:
     }
 
 
-def unpack(stored: Mapping[str, Any], path: str | Path, optimizer: StepOptimizer) -> Progress:
+def unpack(stored: Mapping[str, Any], path: str | Path | None, optimizer: StepOptimizer) -> Progress:
     """Restore filter and preconditioner of `optimizer`, and return where it was.
 
     Raises
@@ -107,8 +107,9 @@ def _solve(optimizer: StepOptimizer) -> Any:
 
 
 def _settings(optimizer: StepOptimizer) -> Any:
-    """Rule and control. `maxstep` may change: it has no part in the meaning of the state."""
-    return {"rule": describe(optimizer.method.rule), "control": describe(optimizer.method.control)}
+    """All but `maxstep`, which has no part in the meaning of the state and may change."""
+    method = optimizer.method
+    return {"rule": describe(method.rule), "control": describe(method.control), "precon": describe(_solve(optimizer))}
 
 
 def _differences(old: Any, new: Any, where: str = "") -> Iterator[tuple[str, tuple[Any, Any]]]:

@@ -18,6 +18,7 @@ from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.images import Images
 from sciopt.neb.initial_path import candidates, choose, perturb
+from sciopt.neb.ledger import Ledger
 from sciopt.neb.path import find_path
 from sciopt.neb.setup import ready_ends
 from sciopt.problems import path_problem
@@ -117,7 +118,7 @@ def starts(name: str, count: int) -> Iterator[Start]:
     problem = path_problem(name)
     coordinates = Coordinates.of(problem.initial)
     with Images(coordinates, problem.calculator, count=problem.images) as evaluator:
-        ends = ready_ends(evaluator, problem.initial, problem.final, problem.images, relax=False, limit=0.05, fmax=FMAX)
+        ends = ready_ends(evaluator, problem.initial, problem.final, problem.images, Ledger(evaluator))
     X = choose(candidates(*ends.x, problem.images, ends.coordinates)).band
     for seed in range(count):
         bent = X if seed == 0 else perturb(X, ends.coordinates, AMPLITUDE, seed=seed)

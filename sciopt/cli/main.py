@@ -6,7 +6,6 @@ import logging
 import sys
 from typing import Annotated, Any
 
-import click
 import typer
 
 import sciopt
@@ -16,6 +15,8 @@ from sciopt.core.errors import SciOptError
 __all__ = ["app", "main"]
 
 CONVERGED, ERROR, BUDGET = 0, 1, 2
+# What the CLI library returns for Ctrl-C outside a run; inside, the run ends with its best point.
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="sciopt",
@@ -58,17 +59,15 @@ def main(arguments: list[str] | None = None) -> Any:
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(arguments, standalone_mode=False)
-    except click.exceptions.Exit as done:
-        code = done.exit_code
-    except click.ClickException as error:
-        error.show()
+    except typer.TyperException as error:
+        print(f"sciopt: {error.format_message()} (see --help)", file=sys.stderr)
         code = ERROR
-    except (KeyboardInterrupt, click.Abort):
-        print("sciopt: interrupted", file=sys.stderr)
-        code = BUDGET
     except (SciOptError, OSError) as error:
         if "--debug" in arguments:
             raise
         print(f"sciopt: {' '.join(str(error).split())}", file=sys.stderr)
         code = ERROR
+    if code == _INTERRUPTED:
+        print("sciopt: interrupted", file=sys.stderr)
+        code = BUDGET
     sys.exit(code or CONVERGED)

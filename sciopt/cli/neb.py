@@ -11,6 +11,10 @@ import typer
 from sciopt.cli.structures import calculator_from, read_structure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
+
     from sciopt.core.run import Snapshot
     from sciopt.neb.path_result import PathResult
 
@@ -59,7 +63,7 @@ def neb(
     seed: Annotated[int, typer.Option(help="Seed, recorded with the run.")] = 0,
 ) -> int:
     """Find the minimum-energy path between two structures and the saddle point on it."""
-    from ase.io import read
+    from ase.io import iread
 
     from sciopt.neb.path import find_path
     from sciopt.neb.run_folder import refuse_existing_run
@@ -68,7 +72,9 @@ def neb(
         refuse_existing_run(out)
     reactant, product = read_structure(initial), read_structure(final)
     factory = calculator_from(calculator, option)
-    start = read(path, index=":") if Path(path).suffix and Path(path).exists() else path
+    start: str | Sequence[Atoms] = path
+    if Path(path).suffix and Path(path).exists():
+        start = list(iread(path, index=":"))
     progress = None if quiet else _Progress()
     found = find_path(
         reactant,

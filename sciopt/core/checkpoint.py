@@ -25,16 +25,25 @@ _SKELETON = "skeleton"
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to `path` so that a reader, or a crash, sees the old file or the new one, never a part."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name + ".")
+    # Not mkstemp, whose files no colleague may read. A name that is the same every time is cleaned up by the next
+    # write after a crash.
+    unfinished = path.with_name(path.name + ".unfinished")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with unfinished.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(name, path)
+        os.replace(unfinished, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         raise
+
+
+def _file(path: str | Path, suffix: str) -> Path:
+    """`path` with `suffix` added, unless it is there already; other dots belong to the name."""
+    path = Path(path)
+    stem = path.with_suffix("") if path.suffix in (".npz", ".json") else path
+    return stem.with_name(stem.name + suffix)
 
 
 def save_snapshot(path: str | Path, snapshot: Snapshot, settings: Any = None) -> None:
@@ -42,7 +51,6 @@ def save_snapshot(path: str | Path, snapshot: Snapshot, settings: Any = None) ->
 
     `settings` (any data `describe` understands: a method, a dict of parameters) is stored along and compared on load.
     """
-    path = Path(path)
     arrays: dict[str, np.ndarray] = {}
     history = snapshot.history
     table = np.array([tuple(map(float, record)) for record in history], dtype=float)
@@ -60,14 +68,14 @@ def save_snapshot(path: str | Path, snapshot: Snapshot, settings: Any = None) ->
     with tempfile.SpooledTemporaryFile(max_size=1 << 28) as buffer:
         np.savez(buffer, allow_pickle=False, **arrays)
         buffer.seek(0)
-        write_atomically(path.with_suffix(".npz"), buffer.read())
+        write_atomically(_file(path, ".npz"), buffer.read())
     readable = {
         "evaluations": len(history),
         "cost": history.cost,
         "residual": history[-1].residual if len(history) else None,
         "settings": describe(settings),
     }
-    write_atomically(path.with_suffix(".json"), json.dumps(readable, indent=1).encode())
+    write_atomically(_file(path, ".json"), json.dumps(readable, indent=1).encode())
 
 
 def load_snapshot(path: str | Path, settings: Any = None) -> Snapshot:
@@ -78,7 +86,7 @@ def load_snapshot(path: str | Path, settings: Any = None) -> Snapshot:
     RestartMismatch
         When the file is missing or unreadable, or was written with other `settings`; the message names the field.
     """
-    file = Path(path).with_suffix(".npz")
+    file = _file(path, ".npz")
     try:
         with np.load(file, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}

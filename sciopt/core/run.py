@@ -45,8 +45,9 @@ class Result:
     Attributes
     ----------
     x
-        (n,) the answer: the last accepted point when converged, the tail average when one was kept, otherwise the
-        best point seen (lowest value, or lowest residual where there is no value).
+        (n,) the answer: the tail average when one was kept (unless a noise-free run converged at a better point),
+        otherwise the last accepted point when converged and the best point seen when not (lowest value, or lowest
+        residual where there is no value).
     value
         The value there; None where the problem has none.
     residual
@@ -110,7 +111,7 @@ def run(
 
     Raises
     ------
-    EvaluationFailed
+    EvaluationFailed, NotFinite
         When the very first point cannot be evaluated: there is nothing to go back to.
 
     Examples
@@ -142,32 +143,32 @@ def run(
         snapshot = resume._replace(history=resume.history.copy(), mean=mean)
         reason = stop(Progress(resume.state.here, resume.history, method.space, mean))
     failures = 0
-    while reason is None:
-        state = snapshot.state
-        try:
-            ev = clock.timed(problem.evaluate, state.trial)
-        except (EvaluationFailed, NotFinite) as error:
-            failures += 1
-            snapshot.history.failures += 1
-            log.warning("evaluation failed (%d in a row): %s", failures, error)
-            if failures > most_failures:
-                reason = Reason("failed", f"stopped after {failures} failed evaluations in a row: {error}", False)
-                break
-            failure = error if isinstance(error, EvaluationFailed) else EvaluationFailed(str(error))
-            snapshot = snapshot._replace(state=method.failed(state, failure))
-            continue
-        except KeyboardInterrupt:
-            reason = Reason("interrupted", "interrupted by the user", False)
-            break
-        failures = 0
-        following = method.advance(state, ev)
-        accepted = following.here is ev
-        mean = snapshot.mean
-        if accepted and average is not None and mean is not None:
-            mean = average.add(mean, ev)
-        snapshot = Snapshot(following, snapshot.history, mean, _better(snapshot.best, ev, method))
-        _record(snapshot, method, ev, accepted, clock)
-        reason = _look(snapshot, method, stop, observers)
+    try:
+        while reason is None:
+            state = snapshot.state
+            try:
+                ev = clock.timed(problem.evaluate, state.trial)
+            except (EvaluationFailed, NotFinite) as error:
+                failures += 1
+                snapshot.history.failures += 1
+                log.warning("evaluation failed (%d in a row): %s", failures, error)
+                if failures > most_failures:
+                    reason = Reason("failed", f"stopped after {failures} failed evaluations in a row: {error}", False)
+                    break
+                failure = error if isinstance(error, EvaluationFailed) else EvaluationFailed(str(error))
+                snapshot = snapshot._replace(state=method.failed(state, failure))
+                continue
+            failures = 0
+            following = method.advance(state, ev)
+            accepted = following.here is ev
+            mean = snapshot.mean
+            if accepted and average is not None and mean is not None:
+                mean = average.add(mean, ev)
+            snapshot = Snapshot(following, snapshot.history, mean, _better(snapshot.best, ev, method))
+            _record(snapshot, method, ev, accepted, clock)
+            reason = _look(snapshot, method, stop, observers)
+    except KeyboardInterrupt:
+        reason = Reason("interrupted", "interrupted by the user", False)
     return _result(snapshot, method, problem, reason, clock)
 
 
@@ -212,9 +213,14 @@ def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason
     error = None
     if mean is not None and mean.points > 1:
         try:
-            answer = clock.timed(problem.evaluate, mean.x())
-            _record(snapshot, method, answer, True, clock)
-            if len(mean.xs) > 1:
+            averaged = clock.timed(problem.evaluate, mean.x())
+            _record(snapshot, method, averaged, True, clock)
+            residual = method.space.residual
+            worse = residual(averaged.x, averaged.force) > residual(answer.x, answer.force)
+            # Without noise the mean of the tail only lags behind the point that converged.
+            lags = reason.converged and mean.noise == 0 and worse
+            answer = answer if lags else averaged
+            if not lags and len(mean.xs) > 1:
                 error = mean.xs.std(axis=0, ddof=1) / np.sqrt(mean.points)
         except (EvaluationFailed, NotFinite, KeyboardInterrupt) as failure:
             log.warning("the averaged point could not be evaluated (%s); answering with the best point", failure)

@@ -220,7 +220,9 @@ def unwrap(
     """
     start, end = coordinates.positions(initial), coordinates.positions(final)
     way = end - start
-    nearest, _ = find_mic(way, coordinates.template.cell, coordinates.template.pbc)
+    pbc = coordinates.template.pbc
+    # Without its aperiodic vectors: a slanted one sends find_mic too few cells far for long ways.
+    nearest, _ = find_mic(way, coordinates.template.cell * pbc[:, None], pbc)
     shift = nearest - way
     fixed = np.ones(way.size, dtype=bool)
     fixed[coordinates.free] = False

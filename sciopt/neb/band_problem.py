@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -100,8 +100,6 @@ class BandProblem:
         Energies and forces of both ends.
     law
         The band force.
-    space
-        The geometry; must have M blocks.
     noise
         Standard error of one force component in eV/Å.
     """
@@ -111,12 +109,16 @@ class BandProblem:
     path: Array
     ends: tuple[Answer, Answer]
     law: BandLaw
-    space: BandSpace
     noise: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.path) < 3:
             raise InputError(f"a path needs at least one movable image, got {len(self.path) - 2}")
+
+    @property
+    def space(self) -> BandSpace:
+        """Plain band space; methods bring their own with caps and redistribution."""
+        return BandSpace(self.coordinates, len(self.path) - 2)
 
     def start(self) -> Array:
         return self.path[1:-1].ravel()
@@ -146,7 +148,3 @@ class BandProblem:
         }
         cost = {"images": float(self.evaluator.calls - before)}
         return Evaluation(x, band.force.ravel(), noise=self.noise, cost=cost, info=info)
-
-    def climbing(self, climb: bool) -> BandProblem:
-        """The same problem with the climbing image on or off."""
-        return replace(self, law=replace(self.law, climb=climb))

@@ -15,6 +15,7 @@ from sciopt.neb.modes import BudgetSpent, Counted
 from sciopt.neb.restricted import (
     Walk,
     checked_matrix,
+    energy_of,
     guessed_hessian,
     stride,
     trust_radius,
@@ -208,7 +209,7 @@ def descend(
         reason = f"largest force {norm:.2g} eV/Å, below {fmax:g}"
     elif not reason:
         reason = f"{MAX_REFUSED} steps in a row did not lower the energy"
-    return Descent(walk.here.x, float(walk.here.value), norm, call.calls, converged, reached, reason)
+    return Descent(walk.here.x, energy_of(walk.here), norm, call.calls, converged, reached, reason)
 
 
 def _nowhere(x: NDArray[np.float64], energy: float | None, call: Counted, reason: str) -> Descent:
@@ -250,7 +251,7 @@ def connects(
     One `descend` on each side of the saddle's mode. A minimum is an end point when no atom is farther than `tolerance`
     from its place (mapping kept; free molecules aligned by proper rotations, others under the minimum image
     convention) and the energies differ by less than `energy_tolerance`. A walk stops earlier when it is that close and
-    its energy is that of a harmonic basin around the end point: ``E - E_end`` agrees within one half (and 5 meV) with
+    its energy is that of a harmonic basin around the end point: ``E - E_end`` agrees within a third (and 5 meV) with
     the work ``F·(x_end - x) / 2`` left to do.
 
     Parameters
@@ -326,8 +327,8 @@ def _in_basin(call: Counted, coordinates: Coordinates, here: Evaluation, end: _E
     left = displacement(coordinates, here.x, end.x)
     if coordinates.longest(left) > tolerance:
         return False
-    work, above = 0.5 * float(here.force @ left), float(here.value) - _energy_of(end, call)
-    return abs(work - above) < 0.5 * abs(above) + 0.005
+    work, above = 0.5 * float(here.force @ left), energy_of(here) - _energy_of(end, call)
+    return abs(work - above) < abs(above) / 3.0 + 0.005
 
 
 def _identified(
@@ -354,8 +355,8 @@ def _complaint(coordinates: Coordinates, top: float, descents: list[Descent], en
     """Which end is not reached and what was found instead, in one sentence."""
     reached = [down.reached for down in descents]
     if None not in reached:
-        missing = "initial" if reached[0] == "final" else "final"
-        return f"the {missing} state is not reached: both sides of the saddle lead to the {reached[0]} state"
+        other = "initial" if reached[0] == "final" else "final"
+        return f"the {other} state is not reached: both sides of the saddle lead to the {reached[0]} state"
     missing = [end for end in ends if end.name not in reached]
     names = " and the ".join(end.name for end in missing)
     verb = "is" if len(missing) == 1 else "are"

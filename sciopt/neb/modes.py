@@ -156,12 +156,11 @@ def finite_difference_hessian(
         raise InputError(f"the finite-difference step is {step} Å; it must be positive, 0.01 Å is usual")
     call = Counted(evaluate)
     x = np.asarray(x, dtype=float)
-    if not central and force0 is None:
-        force0 = call(x)[1]
+    here = None if central else call(x)[1] if force0 is None else force0
     hessian = np.empty((x.size, x.size))
     for j, shift in enumerate(step * np.eye(x.size)):
         ahead = call(x + shift)[1]
-        hessian[:, j] = (call(x - shift)[1] - ahead) / (2 * step) if central else (force0 - ahead) / step
+        hessian[:, j] = (call(x - shift)[1] - ahead) / (2 * step) if here is None else (here - ahead) / step
     return 0.5 * (hessian + hessian.T)
 
 
@@ -211,8 +210,9 @@ def lowest_modes(
     central
         Central differences: two evaluations per product.
     rtol, atol
-        A pair has converged when its residual is below ``max(rtol |value|, atol)``, `atol` in eV/Å². With the
-        defaults the sign of an eigenvalue larger than 0.02 eV/Å² is certain.
+        A pair has converged when its residual is below ``max(rtol |value|, atol)``, `atol` in eV/Å². There is a true
+        eigenvalue within the residual of each value, so that with the defaults the sign of one larger than 0.02 eV/Å²
+        is certain. That no lower one was passed over is not: as in all such methods it is only very likely.
     max_evaluations
         Return what is known, not converged, rather than spend more.
     seed
@@ -257,10 +257,8 @@ def lowest_modes(
     rng = np.random.default_rng(seed)
     fresh = _first_block(start, preconditioner, model, count, x.size, rng)
     basis = products = np.zeros((x.size, 0))
-    pairs = None
     try:
-        if force0 is None and not central:
-            force0 = call(x)[1]
+        here = None if central else call(x)[1] if force0 is None else force0
         while True:
             known = np.hstack([rigid, basis])
             block = _orthonormal(fresh, known, dims - basis.shape[1])
@@ -269,11 +267,10 @@ def lowest_modes(
             for v in block.T:
                 h = step / float(coordinates.longest(v))
                 ahead = call(x + h * v)[1]
-                product = (call(x - h * v)[1] - ahead) / (2 * h) if central else (force0 - ahead) / h
+                product = (call(x - h * v)[1] - ahead) / (2 * h) if here is None else (here - ahead) / h
                 basis = np.column_stack([basis, v])
                 products = np.column_stack([products, product - rigid @ (rigid.T @ product)])
-            pairs = _ritz(basis, products, count)
-            values, vectors, residuals = pairs
+            values, vectors, residuals = _ritz(basis, products, count)
             norms = np.linalg.norm(residuals, axis=0)
             open_ = norms > np.maximum(rtol * np.abs(values), atol)
             converged = len(values) == count and not open_.any()
@@ -327,16 +324,13 @@ def _first_block(
         return np.column_stack([given, *(preconditioner.matvec(v) for v in block.T)])
     if model is None:
         return np.column_stack([given, rng.standard_normal((n, missing + (count > 1)))])
-    values, vectors = model
-    if count == 1:
-        return np.column_stack([given, vectors[:, :missing]])
     # Guesses and model may share a symmetry that hides a mode from them and from all their residuals. What completes
-    # the guesses is therefore generic, but made of modes the model calls soft, so that it does not delay convergence.
+    # the guesses is therefore partly generic, but made of modes the model calls soft, so as not to delay convergence.
+    values, vectors = model
+    wanted = missing + (count > 1)
     stiffness = np.maximum(np.abs(values), 0.02 * np.abs(values).max())
-    generic = vectors @ (rng.standard_normal((len(values), missing + EXTRA)) / stiffness[:, None]**POW)
-    generic /= np.linalg.norm(generic, axis=0)
-    outside = vectors[:, :missing + EXTRA]
-    return np.column_stack([given, outside + MIX * generic])
+    generic = vectors @ (rng.standard_normal((len(values), wanted)) / stiffness[:, None])
+    return np.column_stack([given, vectors[:, :wanted] + generic / np.linalg.norm(generic, axis=0)])
 
 
 def _orthonormal(block: NDArray[np.float64], against: NDArray[np.float64], most: int) -> NDArray[np.float64]:

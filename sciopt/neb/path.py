@@ -14,12 +14,13 @@ from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
 from sciopt.neb.images import Images
 from sciopt.neb.imagewise import Learned
+from sciopt.neb.ledger import Ledger
 from sciopt.neb.methods import BAND_METHODS
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.relax import attached
 from sciopt.neb.run_folder import RunFolder
 from sciopt.neb.search import Search
-from sciopt.neb.setup import initial_path, ready_ends, settled
+from sciopt.neb.setup import initial_path, ready_ends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -176,7 +177,8 @@ def find_path(
     check_pair(initial, final)
     coordinates = Coordinates.of(initial, rigid)
     calculator = attached(calculator, initial)
-    folder = RunFolder(out, coordinates, resume) if out is not None else None
+    ledger = Ledger()
+    folder = RunFolder(out, coordinates, resume, lambda: ledger.purpose) if out is not None else None
     evaluator = Images(
         coordinates,
         calculator,
@@ -186,29 +188,24 @@ def find_path(
         count=images,
         retries=retries,
     )
+    ledger.evaluator = evaluator
     with evaluator:
-        if folder is not None and (known := folder.remembered(evaluator)):
-            log.info("resuming: %d evaluations are known already", known)
+        if folder is not None:
+            ledger.calls.update(folder.remembered(evaluator))
         limit = endpoint_fmax if endpoint_fmax is not None else max(2.0 * fmax, 0.1) + 3.0 * noise
-        ends = ready_ends(evaluator, initial, final, images, relax=relax, limit=limit, fmax=fmax)
-        end_calls = evaluator.calls - ends.relax_calls
+        ends = ready_ends(evaluator, initial, final, images, ledger, relax=relax, limit=limit, fmax=fmax)
         band = folder.last_band() if folder is not None else None
         if band is None or len(band) != images + 2:
             _, band = initial_path(ends, images, path)
-            band = settled(evaluator, band)
-        search = Search(evaluator, ends, band, fmax, noise, max_calls, folder, callback, certify, check, climb)
+        search = Search(evaluator, ledger, ends, band, fmax, noise, max_calls, folder, callback, certify, check, climb)
         law = BandLaw(
             0.0 if springs == "string" else spring, 0.1 * spring if springs == "energy" else None, tangent, bool(climb)
         )
         chosen = _choose(method, noise)
         setup = {"string": springs == "string", "precondition": precondition, **options}
-        result, checked = search.run(chosen, law, setup)
-        calls = {
-            "images": evaluator.calls - ends.relax_calls - end_calls - search.check_calls,
-            "endpoints": end_calls,
-            "relax": ends.relax_calls,
-            "check": search.check_calls,
-        }
+        with ledger.book("images"):
+            result, checked = search.run(chosen, law, setup)
+        calls = dict(ledger.calls)
         wall = time.perf_counter() - begun
         answer = _answer(result, ends, checked, calls, chosen, parameters, wall, wall - evaluator.seconds, search)
     if folder is not None:

@@ -32,6 +32,7 @@ __all__ = [
     "Walk",
     "checked_matrix",
     "checked_vector",
+    "energy_of",
     "guessed_hessian",
     "image_ratio",
     "patched_hessian",
@@ -86,6 +87,13 @@ def trust_radius(size: float, most: float) -> Adaptive:
     return Adaptive(size, image_ratio, grow=1.5, shrink=0.5, least=1e-4, most=most, radius=True)
 
 
+def energy_of(ev: Evaluation) -> float:
+    """The energy of an evaluation in eV; InputError where it has none."""
+    if ev.value is None:
+        raise InputError("the evaluation has no energy; a restricted-step walk needs energies as well as forces")
+    return ev.value
+
+
 def image_ratio(state: State, ev: Evaluation, space: Space) -> float:
     """Actual against predicted decrease of the image of the energy.
 
@@ -93,11 +101,11 @@ def image_ratio(state: State, ev: Evaluation, space: Space) -> float:
     ``(F_old + F_new)·v (v·s) / 2``; it counts with opposite sign. Good when the ratio is within 0.75 to 1.5, bad below
     0.25 or above 2.5.
     """
-    predicted = float(state.predicted)
+    predicted = 0.0 if state.predicted is None else float(state.predicted)
     if predicted <= 0.0:
         return -1.0
     # Below this the difference of two converged energies is noise, while the forces still know the work.
-    actual = state.here.value - ev.value if predicted > 1e-4 else virtual_work(state, ev, space)
+    actual = energy_of(state.here) - energy_of(ev) if predicted > 1e-4 else virtual_work(state, ev, space)
     if state.memory is not None:
         v = state.memory
         actual -= space.dot(state.here.force + ev.force, v) * space.dot(v, state.step)
@@ -223,9 +231,9 @@ def stride(walk: Walk, evaluate: Evaluate, coordinates: Coordinates, control: Ad
     limit = control.judge(state, there, space).limit
     hessian = model.update(step, here.force - there.force).matrix
     if monotone:
-        refuse = there.value > here.value + 1e-6 and virtual_work(state, there, space) < 0.0
+        refuse = energy_of(there) > energy_of(here) + 1e-6 and virtual_work(state, there, space) < 0.0
     else:
-        refuse = control.signal(state, there, space) < 0 and space.length(there.force) > 1.2 * space.length(here.force)
+        refuse = image_ratio(state, there, space) < 0 and space.length(there.force) > 1.2 * space.length(here.force)
     if refuse:
         return replace(walk, hessian=hessian, limit=limit, mode=mode, curvature=curvature, refused=walk.refused + 1)
     return Walk(there, hessian, limit, mode, curvature)

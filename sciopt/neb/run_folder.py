@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import platform
+from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomicall
 from sciopt.core.errors import InputError, RestartMismatch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ase import Atoms
 
@@ -32,7 +33,7 @@ __all__ = ["RunFolder", "single_point", "versions"]
 
 log = logging.getLogger("sciopt")
 
-_LOG_COLUMNS = ("call", "image", "energy_eV", "fmax_eV_per_A", "seconds")
+_LOG_COLUMNS = ("call", "image", "purpose", "energy_eV", "fmax_eV_per_A", "seconds")
 
 
 def versions() -> dict[str, str]:
@@ -65,9 +66,9 @@ class RunFolder:
     coordinates
         The free coordinates of all configurations.
     resume
-        Continue a run found there. Otherwise a folder that holds a run is refused.
-    reset
-        With `resume` on a folder without a run: start one.
+        Continue a run found there, or start one. Without it a folder that holds a run is refused.
+    purpose
+        Says what the evaluations of the moment are for, see `sciopt.neb.ledger`.
 
     Raises
     ------
@@ -75,9 +76,16 @@ class RunFolder:
         When the folder holds a run and `resume` is off, or cannot be written.
     """
 
-    def __init__(self, path: str | Path, coordinates: Coordinates, resume: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        coordinates: Coordinates,
+        resume: bool = False,
+        purpose: Callable[[], str] = lambda: "images",
+    ) -> None:
         self.path = Path(path)
         self.coordinates = coordinates
+        self.purpose = purpose
         self.resume = resume and (self.path / "evaluations.traj").exists()
         if not resume:
             refuse_existing_run(self.path)
@@ -87,11 +95,11 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"cannot write to the run folder {self.path}: {error.strerror}") from error
 
-    def remembered(self, evaluator: Images) -> int:
-        """Give `evaluator` everything an earlier run in this folder has paid for; the number of configurations."""
+    def remembered(self, evaluator: Images) -> Counter[str]:
+        """Give `evaluator` everything earlier sessions in this folder have paid for; the number of calls by purpose."""
+        known: Counter[str] = Counter()
         if not self.resume:
-            return 0
-        known = 0
+            return known
         with Trajectory(self.path / "evaluations.traj") as frames:
             for atoms in frames:
                 if len(atoms) != len(self.coordinates.template) or np.any(
@@ -101,7 +109,7 @@ class RunFolder:
                 x = self.coordinates.reduce(atoms.positions)
                 force = self.coordinates.reduce(atoms.get_forces(apply_constraint=False))
                 evaluator.remember(x, atoms.get_potential_energy(force_consistent=True), force)
-                known += 1
+                known[str(atoms.info["purpose"])] += 1
         return known
 
     def snapshot(self, settings: Any) -> Snapshot | None:
@@ -124,7 +132,7 @@ class RunFolder:
         """Log one new evaluation, before anything is done with it."""
         self._calls += 1
         atoms = single_point(self.coordinates, x, answer.energy, answer.force)
-        atoms.info["image"] = index
+        atoms.info = {"image": index, "purpose": self.purpose()}
         with Trajectory(self.path / "evaluations.traj", "a") as frames:
             frames.write(atoms)
         new = not (self.path / "log.csv").exists()
@@ -133,7 +141,9 @@ class RunFolder:
             if new:
                 writer.writerow(_LOG_COLUMNS)
             fmax = float(self.coordinates.longest(answer.force))
-            writer.writerow([self._calls, index, f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"])
+            writer.writerow(
+                [self._calls, index, self.purpose(), f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"]
+            )
 
     def band(self, snapshot: Snapshot, settings: Any) -> None:
         """Append the band of an accepted evaluation and write the checkpoint."""

@@ -14,6 +14,7 @@ from sciopt.neb.restricted import (
     Walk,
     checked_matrix,
     checked_vector,
+    energy_of,
     guessed_hessian,
     patched_hessian,
     stride,
@@ -246,14 +247,19 @@ def _conclude(
     x, mode = walk.here.x, walk.mode
     norm = float(coordinates.longest(walk.here.force))
     rigid = rigid_motion(coordinates, x)
-    modes = _order(walk, call, coordinates, threshold) if check and norm < fmax else None
+    modes = None
+    if check and norm < fmax:
+        try:
+            modes = _order(walk, call, coordinates, threshold)
+        except BudgetSpent:
+            logger.info("saddle search: no evaluations left to measure the order")
     hessian = walk.hessian if modes is None else patched_hessian(walk.hessian, modes.basis, modes.products)
     model = nonrigid(hessian, rigid)
     dims = x.size - rigid.shape[1]
     values, vectors = (v[..., : min(dims, 3)] for v in model.eigen)
-    measured = modes is not None and modes.converged
-    if measured:
-        values, vectors = modes.values, modes.vectors
+    measured = False
+    if modes is not None and modes.converged:
+        values, vectors, measured = modes.values, modes.vectors, True
     order = int(np.count_nonzero(values < -threshold))
     overlaps = np.zeros(len(values)) if mode is None else mode @ vectors
     k = int(np.abs(overlaps[: max(order, 1)]).argmax())
@@ -263,7 +269,7 @@ def _conclude(
     stiff = hessian - rigid @ (rigid.T @ hessian)
     return Saddle(
         x=x,
-        energy=float(walk.here.value),
+        energy=energy_of(walk.here),
         force_norm=norm,
         eigenvalues=values,
         mode=mode,
@@ -280,7 +286,7 @@ def _order(walk: Walk, call: Counted, coordinates: Coordinates, threshold: float
     """Lowest modes at a stationary point, until the first that is not negative."""
     x = walk.here.x
     dims = x.size - rigid_motion(coordinates, x).shape[1]
-    start, count, central = walk.mode, min(2, dims), False
+    start, count = walk.mode, min(2, dims)
     while True:
         modes = lowest_modes(
             call,
@@ -290,19 +296,29 @@ def _order(walk: Walk, call: Counted, coordinates: Coordinates, threshold: float
             force0=walk.here.force,
             start=start,
             preconditioner=walk.hessian,
-            central=central,
             atol=threshold,
         )
         if not modes.converged:
             return modes
-        start = modes.vectors
-        # Forward differences err by the anharmonicity times the step; where the sign hangs on it, they will not do.
-        if not central and np.any(np.abs(modes.values) < 5.0 * threshold):
-            central = True
-        elif count < dims and modes.values[-1] < -threshold:
-            count, central = count + 1, False
-        else:
+        modes = replace(modes, values=_sharpened(modes, call, x, coordinates, 10.0 * threshold))
+        if count == dims or modes.values.max() >= -threshold:
             return modes
+        start, count = modes.vectors, count + 1
+
+
+def _sharpened(
+    modes: Modes, call: Counted, x: NDArray[np.float64], coordinates: Coordinates, small: float
+) -> NDArray[np.float64]:
+    """The eigenvalues, those below `small` by central differences.
+
+    Forward differences err by the anharmonicity times the step, and here the sign hangs on it.
+    """
+    values = modes.values.copy()
+    for i in np.flatnonzero(np.abs(values) < small):
+        v = modes.vectors[:, i]
+        h = 0.01 / float(coordinates.longest(v))
+        values[i] = v @ (call(x - h * v)[1] - call(x + h * v)[1]) / (2.0 * h)
+    return values
 
 
 def _verdict(norm: float, fmax: float, order: int, lowest: float, measured: bool | None) -> str:

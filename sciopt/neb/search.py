@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sciopt.core import Budget, NoiseFloor, Reason, Residual, RestartMismatch, Result, Tail, run
+from sciopt.core.errors import EvaluationFailed
 from sciopt.neb.band_problem import BandProblem
 from sciopt.neb.imagewise import Learned
 from sciopt.neb.methods import band_method
+from sciopt.neb.setup import settled
 from sciopt.neb.verify import verify_saddle
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.band import BandLaw
     from sciopt.neb.images import Images
+    from sciopt.neb.ledger import Ledger
     from sciopt.neb.path_result import SaddleCheck
     from sciopt.neb.run_folder import RunFolder
     from sciopt.neb.setup import Ends
@@ -40,11 +43,11 @@ LEAVE_BAND = 1.0
 class Search:
     """The stages of one search: band without climbing, band, saddle, check, and back to the band if that failed.
 
-    Attributes are the arguments of `sciopt.neb.path.find_path` of the same name; `check_calls` counts what checking
-    the saddle cost.
+    Attributes are the arguments of `sciopt.neb.path.find_path` of the same name.
     """
 
     evaluator: Images
+    ledger: Ledger
     ends: Ends
     band: Array
     fmax: float
@@ -55,7 +58,6 @@ class Search:
     certify: str
     check: bool | None
     climb: bool | float
-    check_calls: int = field(default=0, init=False)
 
     def run(
         self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
@@ -95,9 +97,7 @@ class Search:
         self, law: BandLaw, method: str | tuple[Rule, Control], setup: dict[str, Any], target: Any, name: str
     ) -> Result:
         stepper = band_method(method, self.ends.coordinates, self.band, fmax=self.fmax, **setup)
-        problem = BandProblem(
-            self.ends.coordinates, self.evaluator, self.band, self.ends.answers, law, stepper.space, self.noise
-        )
+        problem = BandProblem(self.ends.coordinates, self.evaluator, self.band, self.ends.answers, law, self.noise)
         stop = target if self.max_calls is None else target | Budget(self.max_calls, "images")
         average = Tail(max(10, NoiseFloor(self.fmax).needed(self.noise))) if self.noise > 0 else None
         settings = {"stage": name, "law": law, "method": stepper}
@@ -112,10 +112,15 @@ class Search:
                 log.warning("continuing from the last band with a fresh start of the method: %s", mismatch)
         if self.callback is not None:
             observers.append(self.callback)
-        return run(problem, stepper, stop, observers=observers, average=average, resume=snapshot)
+        try:
+            return run(problem, stepper, stop, observers=observers, average=average, resume=snapshot)
+        except EvaluationFailed as failure:
+            # Only the first point raises: a method has nothing to go back to, but the images have neighbours.
+            log.warning("%s", failure)
+            problem = replace(problem, path=settled(self.evaluator, self.band))
+            return run(problem, stepper, stop, observers=observers, average=average)
 
     def _verify(self, result: Result, search: bool) -> SaddleCheck | None:
-        before = self.evaluator.calls
         ev = result.evaluation
         memory = result.state.memory
         hessian = None
@@ -123,9 +128,8 @@ class Search:
         if isinstance(memory, Learned) and climbing is not None:
             model = memory.models[climbing]
             hessian = np.column_stack([model.matvec(unit) for unit in np.eye(ev.info["X"].shape[1])])
-        checked = verify_saddle(self.evaluator, self.ends, ev, self.fmax, hessian=hessian, search=search)
-        self.check_calls += self.evaluator.calls - before
-        return checked
+        with self.ledger.book("check"):
+            return verify_saddle(self.evaluator, self.ends, ev, self.fmax, hessian=hessian, search=search)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.images import Answer, Images
+    from sciopt.neb.ledger import Ledger
 
 __all__ = ["Ends", "initial_path", "ready_ends", "settled"]
 
@@ -40,11 +41,18 @@ class Ends:
     coordinates: Coordinates
     x: tuple[Array, Array]
     answers: tuple[Answer, Answer]
-    relax_calls: int = 0
 
 
 def ready_ends(
-    evaluator: Images, initial: Atoms, final: Atoms, count: int, *, relax: bool, limit: float, fmax: float
+    evaluator: Images,
+    initial: Atoms,
+    final: Atoms,
+    count: int,
+    ledger: Ledger,
+    *,
+    relax: bool = False,
+    limit: float = 0.1,
+    fmax: float = 0.05,
 ) -> Ends:
     """Check, evaluate and, on request, relax both ends; for free molecules the final one is turned onto the initial.
 
@@ -57,18 +65,18 @@ def ready_ends(
     unwrapped = check_pair(initial, final)
     places = (0, count + 1)
     xs = [coordinates.reduce(initial.positions), coordinates.reduce(unwrapped.positions)]
-    relax_calls = 0
     if relax:
         for k, place in enumerate(places):
-            before = evaluator.calls
-            found = minimum(evaluator, place, xs[k], min(0.2 * fmax, 0.01))
+            with ledger.book("relax"):
+                found = minimum(evaluator, place, xs[k], min(0.2 * fmax, 0.01))
             if not found.converged:
                 log.warning("%s was not relaxed: %s", evaluator.name(place), found.reason.message)
             xs[k] = found.x
-            relax_calls += evaluator.calls - before
         moved = check_pair(coordinates.atoms(xs[0]), coordinates.atoms(xs[1]))
         xs[1] = coordinates.reduce(moved.positions)
-    first, last = (evaluator.evaluate({place: x})[place] for place, x in zip(places, xs, strict=True))
+    with ledger.book("endpoints"):
+        answers = evaluator.evaluate(dict(zip(places, xs, strict=True)))
+    first, last = (answers[place] for place in places)
     for place, answer in ((0, first), (count + 1, last)):
         if (complaint := check_forces(answer, coordinates, limit, evaluator.name(place))) is not None:
             raise InputError(complaint)
@@ -83,7 +91,7 @@ def ready_ends(
         rotation = align_rotation(turned, reference)
         force = (last.force.reshape(-1, 3) @ rotation).ravel()
         last = evaluator.remember(xs[1], last.energy, force)
-    return Ends(coordinates, (xs[0], xs[1]), (first, last), relax_calls)
+    return Ends(coordinates, (xs[0], xs[1]), (first, last))
 
 
 def align_rotation(positions: Array, reference: Array) -> Array:

@@ -35,7 +35,7 @@ class Reaction:
     multiplicity: int = 1
     tuned: bool = False
     shelf: float = 0.0  # stop the descent to the initial state at this force (eV/Å), short of the minimum
-    starts: int = 4  # perturbed initial bands, next to the linear and the IDPP one
+    starts: int = 3  # perturbed initial bands, next to the linear and the IDPP one
 
     @property
     def initial_bonds(self) -> frozenset[Bond]:

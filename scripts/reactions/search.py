@@ -108,11 +108,16 @@ class Search:
             sides.reverse()
         elif graphs != [reaction.initial_bonds, reaction.final_bonds]:
             log.info(
-                "%s: saddle at %.4f eV connects %s", reaction.name, saddle.energy, [describe(reaction, g) for g in graphs]
+                "%s: saddle at %.4f eV connects %s",
+                reaction.name,
+                saddle.energy,
+                [describe(reaction, g) for g in graphs],
             )
             return None
         if reaction.torsion is not None:
-            wanted = [dihedral(reaction.geometry(end).positions.ravel(), reaction.torsion) for end in ("initial", "final")]
+            wanted = [
+                dihedral(reaction.geometry(end).positions.ravel(), reaction.torsion) for end in ("initial", "final")
+            ]
             if off(sides, wanted, reaction) > off(sides[::-1], wanted, reaction):
                 sides.reverse()
             if off(sides, wanted, reaction) > 30:
@@ -136,10 +141,7 @@ def off(sides: list[Stationary], wanted: list[float], reaction: Reaction) -> flo
     """Largest deviation of the torsion from the wanted angles, mirror images counted as equal."""
     assert reaction.torsion is not None
     angles = [dihedral(side.x, reaction.torsion) for side in sides]
-    return min(
-        max(difference(sign * a, w) for a, w in zip(angles, wanted, strict=True))
-        for sign in (1, -1)
-    )
+    return min(max(difference(sign * a, w) for a, w in zip(angles, wanted, strict=True)) for sign in (1, -1))
 
 
 def describe(reaction: Reaction, graph: frozenset[tuple[int, int]]) -> str:

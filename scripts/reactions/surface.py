@@ -129,7 +129,9 @@ def minimize(surface: Surface, x: Array, fmax: float = 1e-5, steps: int = 150) -
     raise NotFound(f"no minimum after {steps} Newton steps: force {longest(force):.1e} eV/Å")
 
 
-def climb(surface: Surface, x: Array, direction: Array | None = None, fmax: float = 1e-5, steps: int = 40) -> Stationary:
+def climb(
+    surface: Surface, x: Array, direction: Array | None = None, fmax: float = 1e-5, steps: int = 40
+) -> Stationary:
     """Follow one mode uphill and all others downhill to a saddle with one negative mode.
 
     The mode is the one most like `direction` first, and most like the last one after that.

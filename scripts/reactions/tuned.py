@@ -79,6 +79,7 @@ TUNED = (
         # The complex has a nearly force-free tail: the steepest-descent path drifts by another 3.5 Å, ethylene sliding
         # and butadiene twisting, for 9 meV. The reaction happens before that.
         shelf=1.2e-3,
+        starts=2,
         tuned=True,
     ),
 )

@@ -100,7 +100,7 @@ def rigid_free(hessian, x):
         for axis in np.eye(3)
     ]
     shifts = [np.tile(axis, len(r)) for axis in np.eye(3)]
-    q, singular, _ = np.linalg.svd(np.array([v / np.linalg.norm(v) for v in turns + shifts]).T)
+    q, singular, _ = np.linalg.svd(np.array([v / max(np.linalg.norm(v), 1e-8) for v in turns + shifts]).T)
     inner = q[:, np.count_nonzero(singular > 1e-4) :]
     return np.linalg.eigvalsh(inner.T @ hessian @ inner)
 
@@ -168,52 +168,87 @@ def test_forward_differences_cost_half_and_are_first_order():
         finite_difference_hessian(muller_brown, x, 0.0)
 
 
-@pytest.mark.parametrize("model", ["none", "sparse", "inverse"])
-def test_lowest_modes_of_a_large_cluster_are_those_of_the_dense_hessian(model):
-    """309 coordinates, not stationary; the tangent is a poor guess, the model Hessian the right one of another place."""
+@pytest.mark.parametrize("inverse", [False, True])
+def test_lowest_modes_of_a_large_cluster_are_those_of_the_dense_hessian(inverse):
+    """309 coordinates, not stationary, spectrum up to 860 eV/Å²; the model is the exact Hessian of another place."""
     rng = np.random.default_rng(3)
     ball = Icosahedron("Ar", 4, latticeconstant=1.57)
     ball = ball[np.argsort(np.linalg.norm(ball.positions - ball.positions.mean(axis=0), axis=1))[:103]]
     coordinates, x = cluster(ball.positions + 0.02 * rng.standard_normal((103, 3)))
     assert x.size == 309
     exact = rigid_free(lennard_jones_hessian(x), x)
-    elsewhere = lennard_jones_hessian(x + 0.01 * rng.standard_normal(x.size))
-    elsewhere += (0.5 - np.linalg.eigvalsh(elsewhere)[0]) * np.eye(x.size)
-    inverse = np.linalg.inv(elsewhere)
-    preconditioner = {
-        "none": None,
-        "sparse": csr_array(np.where(np.abs(elsewhere) > 1e-2, elsewhere, 0.0)),
-        "inverse": LinearOperator(inverse.shape, matvec=lambda v: inverse @ v),
-    }[model]
+    assert exact[0] < exact[1] < 0 < exact[2]
+    model = lennard_jones_hessian(x + 0.01 * rng.standard_normal(x.size))
+    model += (0.5 - np.linalg.eigvalsh(model)[0]) * np.eye(x.size)
+    solver = np.linalg.inv(model)
+    preconditioner = LinearOperator(model.shape, matvec=lambda v: solver @ v) if inverse else csr_array(model)
     surface = Surface(lennard_jones)
     modes = lowest_modes(
         surface, x, coordinates, 2, start=rng.standard_normal(x.size), preconditioner=preconditioner, step=1e-4
     )
     assert modes.converged
-    assert modes.evaluations == surface.calls
-    assert surface.calls < (2 * x.size) // (4 if model == "none" else 12)
-    np.testing.assert_allclose(modes.values, exact[:2], atol=0.1 * np.abs(exact[:2]).max())
+    assert modes.evaluations == surface.calls < (2 * x.size) // 12
+    np.testing.assert_allclose(modes.values, exact[:2], atol=0.02)
     tight = lowest_modes(
-        lennard_jones, x, coordinates, 2, start=modes.vectors, preconditioner=preconditioner, step=1e-4, central=True,
-        rtol=1e-3, atol=1e-3,
+        lennard_jones, x, coordinates, 2, start=modes.vectors, preconditioner=preconditioner, step=1e-4,
+        central=True, rtol=1e-3, atol=1e-3,
     )  # fmt: skip
     np.testing.assert_allclose(tight.values, exact[:2], atol=1e-4)
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=25, deadline=None)
-def test_lowest_modes_see_through_symmetry(seed):
-    """Block-diagonal Hessians: guess and model share blocks, so their Krylov space alone would miss a mode."""
-    rng = np.random.default_rng(seed)
-    values = np.sort(rng.uniform(-2, 30, 12))
-    axes = rng.permutation(12)
-    hessian = np.diag(values[axes])
-    coordinates = Coordinates.of(Atoms("H4", rng.standard_normal((4, 3))), rigid=False)
-    modes = lowest_modes(
-        lambda x: (0.5 * x @ hessian @ x, -hessian @ x), np.zeros(12), coordinates, 2,
-        start=np.eye(12)[int(rng.integers(12))], preconditioner=np.diag(rng.uniform(1, 30, 12)), rtol=1e-3, atol=1e-3,
-    )  # fmt: skip
-    np.testing.assert_allclose(modes.values, values[:2], atol=0.02)
+def test_lowest_modes_without_a_model():
+    """300 coupled double wells; the tangent is a rough picture of the soft mode at a weak place of the chain."""
+    n = 300
+    rng = np.random.default_rng(0)
+    wells = np.where(np.abs(np.arange(n) - 100) < 4, 3.0, 0.5)
+
+    def chain(x):
+        stretch = np.diff(x)
+        pull = np.zeros(n)
+        pull[:-1] += stretch
+        pull[1:] -= stretch
+        return (wells * (x**4 / 4 - x**2 / 2)).sum() + 0.5 * stretch @ stretch, wells * (x - x**3) + pull
+
+    x = np.where(np.abs(np.arange(n) - 100) < 8, 0.0, 1.0) + 0.02 * rng.standard_normal(n)
+    hessian = np.diag(wells * (3 * x**2 - 1)) + 2 * np.eye(n) - np.eye(n, k=1) - np.eye(n, k=-1)
+    hessian[0, 0] -= 1
+    hessian[-1, -1] -= 1
+    values, vectors = np.linalg.eigh(hessian)
+    coordinates = Coordinates.of(Atoms("H100", rng.standard_normal((100, 3))), rigid=False)
+    surface = Surface(chain)
+    tangent = np.exp(-((np.arange(n) - 100) ** 2) / 8.0)
+    modes = lowest_modes(surface, x, coordinates, start=tangent)
+    assert modes.converged
+    assert modes.evaluations == surface.calls < 15
+    assert modes.values[0] == pytest.approx(values[0], rel=0.02)
+    assert abs(modes.vectors[:, 0] @ vectors[:, 0]) > 0.98
+
+
+def test_a_negative_mode_of_another_symmetry_is_not_missed():
+    """Hessian and model fall into the same four blocks, the model is positive and the start is an exact eigenvector.
+
+    Residuals then never leave the block; plain Davidson steps miss the second negative mode in two cases of three.
+    """
+    missed = evaluations = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        n = 24
+        values = np.concatenate([rng.uniform(-2, -0.5, 2), 10 ** rng.uniform(-0.5, 1.5, n - 2)])[rng.permutation(n)]
+        hessian, model = np.zeros((n, n)), np.zeros((n, n))
+        for block in np.split(rng.permutation(n), 4):
+            axes = np.linalg.qr(rng.standard_normal((len(block), len(block))))[0]
+            rough = np.linalg.qr(axes + 0.3 * rng.standard_normal(axes.shape))[0]
+            guess = np.abs(values[block]) * 3 ** rng.uniform(-1, 1, len(block)) + 0.1
+            hessian[np.ix_(block, block)] = (axes * values[block]) @ axes.T
+            model[np.ix_(block, block)] = (rough * guess) @ rough.T
+        coordinates = Coordinates.of(Atoms("H8", rng.standard_normal((8, 3))), rigid=False)
+        start = np.linalg.eigh(hessian)[1][:, 0]
+        surface = Surface(lambda x, hessian=hessian: (0.5 * x @ hessian @ x, -hessian @ x))
+        modes = lowest_modes(surface, np.zeros(n), coordinates, 2, start=start, preconditioner=model)
+        missed += np.count_nonzero(modes.values < 0) != 2
+        evaluations += surface.calls
+    assert missed <= 1
+    assert evaluations < 100 * 18
 
 
 def test_lowest_modes_within_a_budget_and_bad_input():
