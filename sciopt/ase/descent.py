@@ -63,7 +63,9 @@ class GradientDescent(FirstOrderOptimizer):
     atoms, restart, logfile, trajectory, maxstep, kwargs
         See `FirstOrderOptimizer`.
     learning_rate
-        In Å²/eV. Stable below 2 over the largest curvature, which is near 100 eV/Å² for multiple bonds.
+        In Å²/eV. A constant rate is stable below 2 over the largest curvature, which is 290 eV/Å² in N₂ and 20 eV/Å² in gold;
+        so the default adapts: from 0.01, by 0.5 whenever the power turns negative, by 1.1 after more than 5 good steps,
+        at most 0.1.
     weight_decay, decoupled
         Strength of the decay, and whether it acts on the step instead of the force. See `sciopt.ase.descent`: 0
         for atoms.
@@ -90,12 +92,14 @@ class GradientDescent(FirstOrderOptimizer):
         logfile: IO[str] | str | Path | None = "-",
         trajectory: Any = None,
         *,
-        learning_rate: Rate = 0.01,
+        learning_rate: Rate | None = None,
         weight_decay: float = 0.0,
         decoupled: bool = False,
         maxstep: float | None = None,
         **kwargs: Any,
     ) -> None:
+        if learning_rate is None:
+            learning_rate = Adaptive(0.01, power, grow=1.1, shrink=0.5, patience=5, most=0.1)
         options = {"learning_rate": learning_rate, "weight_decay": weight_decay, "decoupled": decoupled}
         super().__init__(atoms, restart, logfile, trajectory, "gradient-descent", maxstep, options, **kwargs)
 
@@ -194,7 +198,7 @@ class Nesterov(FirstOrderOptimizer):
         logfile: IO[str] | str | Path | None = "-",
         trajectory: Any = None,
         *,
-        learning_rate: Rate = 0.005,
+        learning_rate: Rate = 0.004,
         beta: float = 0.9,
         weight_decay: float = 0.0,
         decoupled: bool = False,

@@ -104,13 +104,19 @@ def image_ratio(state: State, ev: Evaluation, space: Space) -> float:
     predicted = 0.0 if state.predicted is None else float(state.predicted)
     if predicted <= 0.0:
         return -1.0
-    # Below this the difference of two converged energies is noise, while the forces still know the work.
-    actual = energy_of(state.here) - energy_of(ev) if predicted > 1e-4 else virtual_work(state, ev, space)
+    actual = _decrease(state, ev, space)
     if state.memory is not None:
         v = state.memory
         actual -= space.dot(state.here.force + ev.force, v) * space.dot(v, state.step)
     ratio = actual / predicted
     return 1.0 if 0.75 < ratio < 1.5 else -1.0 if ratio < 0.25 or ratio > 2.5 else 0.0
+
+
+def _decrease(state: State, ev: Evaluation, space: Space) -> float:
+    """The actual decrease of the energy; by the work of the forces where the difference of two energies is noise."""
+    if state.predicted is not None and state.predicted > 1e-4:
+        return energy_of(state.here) - energy_of(ev)
+    return virtual_work(state, ev, space)
 
 
 def restricted_step(
@@ -231,7 +237,7 @@ def stride(walk: Walk, evaluate: Evaluate, coordinates: Coordinates, control: Ad
     limit = control.judge(state, there, space).limit
     hessian = model.update(step, here.force - there.force).matrix
     if monotone:
-        refuse = energy_of(there) > energy_of(here) + 1e-6 and virtual_work(state, there, space) < 0.0
+        refuse = _decrease(state, there, space) < 0.0
     else:
         refuse = image_ratio(state, there, space) < 0 and space.length(there.force) > 1.2 * space.length(here.force)
     if refuse:

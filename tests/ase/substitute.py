@@ -33,8 +33,9 @@ def named(name: str, base: type) -> type:
 
 for name in ("FIRE", "FIRE2", "LBFGS", "ODE12r"):
     setattr(ase.optimize, name, getattr(sciopt.ase, name))
-for name in ("BFGS", "QuasiNewton", "MDMin", "BFGSLineSearch", "GoodOldQuasiNewton"):
+for name in ("BFGS", "QuasiNewton", "BFGSLineSearch", "GoodOldQuasiNewton"):
     setattr(ase.optimize, name, named(name, STANDIN))
+ase.optimize.MDMin = named("MDMin", sciopt.ase.FIRE)
 ase.optimize.bfgs.BFGS = ase.optimize.BFGS
 # Basin hopping takes its default optimizer from here.
 ase.optimize.fire.FIRE = sciopt.ase.FIRE

@@ -91,10 +91,12 @@ def test_rotation(name: str) -> None:
 @pytest.mark.parametrize("name", ["adagrad", "full-adagrad", "rmsprop", "adam", "amsgrad", "adamw", "adabelief"])
 def test_the_unit_of_the_value_does_not_matter_to_moment_rules(name: str) -> None:
     tiny = {"eps": 0.0, "eps_root": 0.0} if name == "adabelief" else {"eps": 0.0}
+    # The first steps of the full matrix, when it is singular, are exact to the root of the rounding error only.
+    rounding = 1e-6 if name == "full-adagrad" else 1e-9
     plain = path(named(name, **tiny), START)
-    assert difference(path(named(name, **tiny), START, scale=27.2114), plain) < 1e-9
+    assert difference(path(named(name, **tiny), START, scale=27.2114), plain) < rounding
     # A power of two scales every intermediate result exactly.
-    assert difference(path(named(name, **tiny), START, scale=1024.0), plain) <= (1e-9 if name == "full-adagrad" else 0)
+    assert difference(path(named(name, **tiny), START, scale=1024.0), plain) <= (1e-6 if name == "full-adagrad" else 0)
 
 
 def test_the_unit_of_the_value_does_not_matter_to_lbfgs() -> None:

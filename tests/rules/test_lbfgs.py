@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_noise_widens_the_difference_until_the_curvature_stands_out() -> None:
     points = [Evaluation(k * step, -k * step, noise=noise) for k in range(10)]  # curvature 1: y = s
     memory = rule.start(points[0], FLAT)
     spans = []
-    for here, ev in zip(points, points[1:], strict=False):
+    for here, ev in pairwise(points):
         memory = rule.learn(memory, here, step, ev, FLAT)
         spans.append(np.linalg.norm(memory.s[-1]) if memory.s else 0.0)
     threshold = 3.0 * np.sqrt(2.0) * noise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -70,7 +72,7 @@ def test_adagrad_metrics_are_the_root_of_the_sum_of_outer_products() -> None:
 
 
 def test_full_and_diagonal_adagrad_agree_on_forces_along_the_axes() -> None:
-    history = [scale * axis for scale, axis in zip([1.0, -2.0, 3.0, 0.5, 1.5, -1.0], np.tile(np.eye(3), (2, 1)))]
+    history = list(np.diag([1.0, -2.0, 3.0])) + list(np.diag([0.5, 1.5, -1.0]))
     full, diagonal = FullAdagrad(), Adagrad()
     memory, proposal = feed(full, history)
     assert full.metric(memory) == pytest.approx(np.diag(diagonal.metric(feed(diagonal, history)[0])), abs=1e-7)
@@ -97,7 +99,7 @@ def test_amsgrad_metric_never_shrinks_under_a_fading_force() -> None:
     history = [force * 0.5**k for k, force in enumerate(forces(30))]
     ams, adam = Adam(beta2=0.9, amsgrad=True), Adam(beta2=0.9)
     tops = [feed(ams, history[:k])[0].top for k in range(1, 30)]
-    assert all((after >= before).all() for before, after in zip(tops, tops[1:], strict=False))
+    assert all((after >= before).all() for before, after in pairwise(tops))
     assert (ams.metric(feed(ams, history)[0]) > 3 * adam.metric(feed(adam, history)[0])).all()
 
 

@@ -1,0 +1,152 @@
+"""Reaction paths with known barriers, to measure path finders on."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import as_file, files
+from typing import TYPE_CHECKING, Any, Literal
+
+from ase.constraints import FixCartesian
+from ase.io import read
+
+from sciopt.calculators import calculator_factory
+from sciopt.core.errors import InputError
+from sciopt.problems.potentials import LEPS, MorsePt, MullerBrown, WolfeQuapp
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["PathProblem", "path_calculator", "path_problem", "path_problem_names"]
+
+_DATA = files("sciopt.problems") / "data" / "paths"
+_POTENTIALS: dict[str, Callable[[], Any]] = {
+    "muller-brown": MullerBrown,
+    "leps": LEPS,
+    "wolfe-quapp": WolfeQuapp,
+    "morse-pt": MorsePt,
+}
+
+Kind = Literal["analytic", "surface", "bulk", "cluster", "molecule"]
+
+
+@dataclass(frozen=True, eq=False)
+class PathProblem:
+    """Two minima, the potential they live on, and what the path between them must find.
+
+    Attributes
+    ----------
+    name, kind
+        What it is.
+    initial, final
+        The minima, constraints set, no calculator.
+    calculator
+        Makes a calculator; can be sent to other processes.
+    images
+        Movable images to use.
+    barrier
+        Energy of the lowest known saddle that connects them (the highest one on the lowest path), relative to
+        `initial`, eV.
+    saddle
+        That saddle point, refined until one negative mode and forces below 2 meV/Å were left.
+    tuned
+        Whether a constant of this package was chosen looking at this problem.
+    source
+        What it is and where it comes from.
+    """
+
+    name: str
+    kind: Kind
+    initial: Atoms
+    final: Atoms
+    calculator: Callable[[], Any]
+    images: int
+    barrier: float
+    saddle: Atoms
+    tuned: bool
+    source: str
+
+
+def path_problem_names(kind: Kind | None = None) -> tuple[str, ...]:
+    """Names of all problems, or of those of one kind: analytic ones first, molecules last.
+
+    Examples
+    --------
+    >>> "hcn_hnc" in path_problem_names("molecule")
+    True
+    """
+    kinds = ("analytic", "surface", "bulk", "cluster", "molecule")
+    if kind is not None and kind not in kinds:
+        raise InputError(f"unknown kind of problem {kind!r}; known are {', '.join(kinds)}")
+    found = {entry.name.removesuffix(".extxyz") for entry in _DATA.iterdir() if entry.name.endswith(".extxyz")}
+    of_kind = {name: str(_frames(name)[0].info["kind"]) for name in found}
+    ordered = sorted(found, key=lambda name: (kinds.index(of_kind[name]), name))
+    return tuple(name for name in ordered if kind is None or of_kind[name] == kind)
+
+
+def path_problem(name: str) -> PathProblem:
+    """The problem called `name`; underscores and hyphens are the same.
+
+    Raises
+    ------
+    InputError
+        For an unknown name, with the closest known one.
+
+    Examples
+    --------
+    >>> path_problem("hcn_hnc").barrier > 3
+    True
+    """
+    known = {entry.name.removesuffix(".extxyz") for entry in _DATA.iterdir() if entry.name.endswith(".extxyz")}
+    found = next((one for one in known if one.replace("-", "_") == name.replace("-", "_")), None)
+    if found is None:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"unknown problem {name!r}{hint}")
+    initial, final, saddle = _frames(found)
+    info = initial.info
+    for atoms in (initial, final, saddle):
+        atoms.info = {}
+        _planar(atoms, str(info["calculator"]))
+    return PathProblem(
+        found,
+        str(info["kind"]),  # type: ignore[arg-type]  # the files are ours
+        initial,
+        final,
+        path_calculator(str(info["calculator"])),
+        int(info["images"]),
+        float(info["barrier"]),
+        saddle,
+        bool(info["tuned"]),
+        str(info["source"]),
+    )
+
+
+def path_calculator(spec: str) -> Callable[[], Any]:
+    """Factory for the calculator of a problem: one of our potentials, or a name with ``:key=value`` options.
+
+    GFN2-xTB runs at a tight accuracy, so that forces are smooth to well below every tolerance used here.
+    """
+    if spec in _POTENTIALS:
+        return partial(_POTENTIALS[spec])
+    words = spec.split(":")
+    name = ":".join(word for word in words if "=" not in word)
+    options = [word for word in words if "=" in word]
+    if name.startswith("tblite"):
+        options = ["accuracy=0.1", *options]
+    return calculator_factory(name, options)
+
+
+def _frames(name: str) -> list[Atoms]:
+    with as_file(_DATA / f"{name}.extxyz") as file:
+        frames = read(file, index=":")
+    assert isinstance(frames, list)
+    return frames
+
+
+def _planar(atoms: Atoms, calculator: str) -> None:
+    """Particles on two-dimensional surfaces do not move in z; extxyz stores only whole fixed atoms reliably."""
+    if calculator in ("muller-brown", "leps", "wolfe-quapp"):
+        atoms.set_constraint(FixCartesian(list(range(len(atoms))), mask=(False, False, True)))
