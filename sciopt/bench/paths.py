@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.mep import NEB, NEBOptimizer
+from ase.mep.neb import NEB, NEBOptimizer
 from ase.optimize import FIRE, LBFGS
 
 from sciopt.calculators import one_line

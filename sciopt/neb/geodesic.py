@@ -218,7 +218,7 @@ def geodesic_length(X: NDArray[np.float64], coordinates: Coordinates) -> float:
     return _Metric(Pairs.along(X[0], X[-1], coordinates), coordinates.size, len(X)).length(X)
 
 
-def shorten(X: NDArray[np.float64], coordinates: Coordinates, steps: int = 50, tolerance: float = 2e-3) -> NDArray:
+def shorten(X: NDArray[np.float64], coordinates: Coordinates, steps: int = 50, tolerance: float = 5e-4) -> NDArray:
     """Relax a path to the nearby geodesic: the shortest path in scaled interatomic distances.
 
     Minimises ``sum |Δq|^2`` over half segments (whose minimum is the shortest path at constant speed) plus a weak

@@ -111,10 +111,8 @@ class Imagewise(Rule):
             if s @ s < 1e-10:
                 continue
             pairs[i] = (*pairs[i], (s, y))[-keep:]
-            models[i] = models[i].update(s, y)
-            if keep > 1:
-                for old_s, old_y in pairs[i]:
-                    models[i] = models[i].update(old_s, old_y)
+            # The newest pair first and last: the others are learned again on a model that knows it.
+            models[i] = models[i].update_all([(s, y), *pairs[i]] if keep > 1 else [(s, y)])
         return memory._replace(models=tuple(models), pairs=tuple(pairs))
 
     def propose(self, memory: Learned, here: Evaluation, limit: Limit, space: Space) -> Proposal:

@@ -34,7 +34,7 @@ __all__ = [
 logger = logging.getLogger("sciopt")
 
 _STEPS, _GROWTH_STEPS = 300, 100
-_TOLERANCE = 5e-4  # Å, in the estimated distance to the relaxed image
+_TOLERANCE = 1e-3  # Å, in the estimated distance to the relaxed image
 _ROUNDS = 4
 _COINCIDE = 0.01  # Å
 _SOFTEST = 1e-3  # 1/Å⁴; stiffness given to an atom without neighbours

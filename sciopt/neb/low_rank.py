@@ -34,7 +34,7 @@ from scipy.sparse.linalg import splu
 from sciopt.core.errors import InputError, NotFinite, ShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -70,6 +70,9 @@ class HessianModel(Protocol):
         with curvatures of |B| of at least `floor` (eV/Å²). It takes curvatures of either sign; v·s cannot vanish.
         Source: Bofill, Int. J. Quantum Chem. 94, 324 (2003), doi:10.1002/qua.10709.
         """
+
+    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> Self:
+        """The model after updates with all `pairs` (s, y), the last of which it obeys exactly."""
 
     def solve(self, b: Vector, shift: float = 0.0, tangent: Vector | None = None, floor: float = FLOOR) -> Vector:
         """``(|QBQ| + shift)⁻¹ Q b`` with `shift`, `floor` in eV/Å² and ``Q = 1 − t tᵀ`` for a unit tangent, if any."""
@@ -121,9 +124,16 @@ class DenseHessian:
     def update(self, s: Vector, y: Vector, floor: float = UPDATE_FLOOR) -> DenseHessian:
         if not s.any():
             return self
+        return self.update_all([(s, y)], floor)
+
+    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> DenseHessian:
+        # |B| only weighs the directions of the updates: that of the model before all of them serves, at one eigh.
         w, vectors = self.eigen
-        absolute = vectors @ (np.maximum(np.abs(w), floor) * (vectors.T @ s))
-        return DenseHessian(self.matrix + _ts_bfgs(s, y, self.matrix @ s, absolute))
+        weights = np.maximum(np.abs(w), floor)
+        matrix = self.matrix
+        for s, y in pairs:
+            matrix = matrix + _ts_bfgs(s, y, matrix @ s, vectors @ (weights * (vectors.T @ s)))
+        return DenseHessian(matrix)
 
     def solve(self, b: Vector, shift: float = 0.0, tangent: Vector | None = None, floor: float = FLOOR) -> Vector:
         """``Σ v (v·Qb) / (max(|λ|, floor) + shift)`` over the eigenpairs of QBQ."""
@@ -244,6 +254,15 @@ class LowRankHessian:
         s_c, y_c = extended.images.T @ s, extended.vectors.T @ y
         change = _ts_bfgs(s_c, y_c, s_c + extended.weights @ s_c, s_c + extended._absolute(floor) @ s_c)
         return replace(extended, weights=extended.weights + change)
+
+    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> LowRankHessian:
+        model = self
+        for s, y in pairs:
+            model = model.update(s, y, floor)
+        return model
+
+    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> Self:
+        """The model after updates with all `pairs` (s, y), the last of which it obeys exactly."""
 
     def solve(self, b: Vector, shift: float = 0.0, tangent: Vector | None = None, floor: float = FLOOR) -> Vector:
         """``(|QBQ| + shift)⁻¹ Q b``: exact without shift, to a relative residual of 1e-8 with one."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sciopt.core.errors import EvaluationFailed, NotFinite
 from sciopt.core.evaluation import Evaluation
 from sciopt.neb.modes import BudgetSpent, Counted, finite_difference_hessian, lowest_modes, nonrigid, rigid_motion
 from sciopt.neb.restricted import (
@@ -41,6 +42,7 @@ DENSE = 60
 PATIENCE = 15
 MAX_REFUSED = 5
 MAX_MEASUREMENTS = 4
+FAILURES = (BudgetSpent, EvaluationFailed, NotFinite)
 # Overlap from which an eigenvector counts as the mode that was asked for.
 LIKE = 0.3
 
@@ -146,7 +148,7 @@ def refine_saddle(
     InputError
         When `mode` is zero or a rigid motion.
     EvaluationFailed, NotFinite
-        When the start itself, or a displacement of a curvature measurement, cannot be evaluated.
+        When the start itself cannot be evaluated. Failures later on shorten the step or end the search.
 
     References
     ----------
@@ -176,8 +178,8 @@ def refine_saddle(
     walk = Walk(Evaluation(x, without_rigid(force, x, coordinates), energy), hessian, control.start(), mode)
     try:
         walk = _picked(walk, coordinates, threshold) or _measured(walk, call, coordinates, threshold, exact=False)
-    except BudgetSpent:
-        return _conclude(walk, call, coordinates, _spent(call), fmax, threshold, check=False)
+    except FAILURES as failure:
+        return _conclude(walk, call, coordinates, _failed(failure, call), fmax, threshold, check=False)
     walk, reason = _follow(walk, call, coordinates, control, fmax, threshold)
     return _conclude(walk, call, coordinates, reason, fmax, threshold, check)
 
@@ -203,8 +205,8 @@ def _follow(
             walk = stride(walk, call, coordinates, control, monotone=False)
             since += 1
             logger.debug("saddle search: %d evaluations, force %.4f eV/Å", call.calls, norm)
-    except BudgetSpent:
-        return walk, _spent(call)
+    except FAILURES as failure:
+        return walk, _failed(failure, call)
     return walk, ""
 
 
@@ -251,21 +253,21 @@ def _conclude(
     if check and norm < fmax:
         try:
             modes = _order(walk, call, coordinates, threshold)
-        except BudgetSpent:
-            logger.info("saddle search: no evaluations left to measure the order")
+        except FAILURES as failure:
+            reason = f"the forces vanish, but the negative modes were not counted: {_failed(failure, call)}"
     hessian = walk.hessian if modes is None else patched_hessian(walk.hessian, modes.basis, modes.products)
     model = nonrigid(hessian, rigid)
     dims = x.size - rigid.shape[1]
     values, vectors = (v[..., : min(dims, 3)] for v in model.eigen)
     measured = False
-    if modes is not None and modes.converged:
+    if modes is not None:
         values, vectors, measured = modes.values, modes.vectors, True
     order = int(np.count_nonzero(values < -threshold))
     overlaps = np.zeros(len(values)) if mode is None else mode @ vectors
     k = int(np.abs(overlaps[: max(order, 1)]).argmax())
     mode = vectors[:, k] * np.copysign(1.0, overlaps[k])
     if not reason:
-        reason = _verdict(norm, fmax, order, float(values[0]), None if not check else measured)
+        reason = _verdict(norm, fmax, order, float(values[0]), measured)
     stiff = hessian - rigid @ (rigid.T @ hessian)
     return Saddle(
         x=x,
@@ -299,7 +301,7 @@ def _order(walk: Walk, call: Counted, coordinates: Coordinates, threshold: float
             atol=threshold,
         )
         if not modes.converged:
-            return modes
+            raise BudgetSpent
         modes = replace(modes, values=_sharpened(modes, call, x, coordinates, 10.0 * threshold))
         if count == dims or modes.values.max() >= -threshold:
             return modes
@@ -321,14 +323,14 @@ def _sharpened(
     return values
 
 
-def _verdict(norm: float, fmax: float, order: int, lowest: float, measured: bool | None) -> str:
-    found = f"largest force {norm:.2g} eV/Å, below {fmax:g}"
-    if measured is False:
-        return f"{found}, but the budget ended before the number of negative modes was measured"
-    count = {0: "no negative mode: a minimum", 1: f"one negative mode of {lowest:.3g} eV/Å²"}
-    kind = count.get(order, f"{order} negative modes: not a transition state")
-    return f"{found}; {kind}" + (" (by the model Hessian, not measured)" if measured is None else "")
+def _verdict(norm: float, fmax: float, order: int, lowest: float, measured: bool) -> str:
+    kinds = {0: "no negative mode: a minimum", 1: f"one negative mode of {lowest:.3g} eV/Å²"}
+    kind = kinds.get(order, f"{order} negative modes: not a transition state")
+    doubt = "" if measured else " (by the model Hessian, not measured)"
+    return f"largest force {norm:.2g} eV/Å, below {fmax:g}; {kind}{doubt}"
 
 
-def _spent(call: Counted) -> str:
-    return f"the budget of {call.limit} evaluations is spent"
+def _failed(failure: Exception, call: Counted) -> str:
+    if isinstance(failure, BudgetSpent):
+        return f"the budget of {call.limit} evaluations is spent"
+    return f"a point close by, needed to measure the curvature, could not be evaluated: {failure}"

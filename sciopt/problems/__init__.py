@@ -1,15 +1,17 @@
 """Public test problems and potentials with known answers."""
 
 from sciopt.problems.path_problem import PathProblem, path_calculator, path_problem, path_problem_names
-from sciopt.problems.potentials import LEPS, MorsePt, MullerBrown, WolfeQuapp
+from sciopt.problems.potentials import MorsePt, Planar, leps, leps_oscillator, muller_brown, wolfe_quapp
 
 __all__ = [
-    "LEPS",
     "MorsePt",
-    "MullerBrown",
     "PathProblem",
-    "WolfeQuapp",
+    "Planar",
+    "leps",
+    "leps_oscillator",
+    "muller_brown",
     "path_calculator",
     "path_problem",
     "path_problem_names",
+    "wolfe_quapp",
 ]

@@ -14,7 +14,7 @@ from ase.io import read
 
 from sciopt.calculators import calculator_factory
 from sciopt.core.errors import InputError
-from sciopt.problems.potentials import LEPS, MorsePt, MullerBrown, WolfeQuapp
+from sciopt.problems.potentials import MorsePt, Planar, leps_oscillator, muller_brown, wolfe_quapp
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,10 +23,10 @@ __all__ = ["PathProblem", "path_calculator", "path_problem", "path_problem_names
 
 _DATA = files("sciopt.problems") / "data" / "paths"
 _POTENTIALS: dict[str, Callable[[], Any]] = {
-    "muller-brown": MullerBrown,
-    "leps": LEPS,
-    "wolfe-quapp": WolfeQuapp,
-    "morse-pt": MorsePt,
+    "muller-brown": partial(Planar, muller_brown, 0.01),
+    "leps": partial(Planar, leps_oscillator),
+    "wolfe-quapp": partial(Planar, wolfe_quapp, 0.2),
+    "morse-pt": partial(MorsePt),
 }
 
 Kind = Literal["analytic", "surface", "bulk", "cluster", "molecule"]
@@ -130,7 +130,7 @@ def path_calculator(spec: str) -> Callable[[], Any]:
     GFN2-xTB runs at a tight accuracy, so that forces are smooth to well below every tolerance used here.
     """
     if spec in _POTENTIALS:
-        return partial(_POTENTIALS[spec])
+        return _POTENTIALS[spec]
     words = spec.split(":")
     name = ":".join(word for word in words if "=" not in word)
     options = [word for word in words if "=" in word]

@@ -87,7 +87,7 @@ def wolfe_quapp(x: float, y: float) -> tuple[float, NDArray[np.float64]]:
 
     References
     ----------
-    S. Wolfe et al., J. Am. Chem. Soc. 97, 1296 (1975), doi 10.1021/ja00839a005;
+    S. Wolfe et al., J. Am. Chem. Soc. 97, 2020 (1975), doi 10.1021/ja00841a005;
     W. Quapp, J. Chem. Phys. 122, 174106 (2005), doi 10.1063/1.1885467.
 
     Examples
@@ -180,12 +180,17 @@ class Planar(Calculator):
     scale
         eV per unit of the value.
 
+    Raises
+    ------
+    InputError
+        When there is not exactly one atom.
+
     Examples
     --------
     >>> from ase import Atoms
-    >>> atom = Atoms("H", [[0.1, 0.2, 0.0]], calculator=Planar(wolfe_quapp, 0.2))
+    >>> atom = Atoms("H", [[0.5, -1.0, 0.0]], calculator=Planar(wolfe_quapp, 0.2))
     >>> round(atom.get_potential_energy(), 6)
-    -0.01566
+    -0.7775
     """
 
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012 - ASE's own convention
@@ -201,8 +206,8 @@ class Planar(Calculator):
         properties: Sequence[str] | None = None,
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Energy and forces at the position of the atom; InputError unless there is exactly one."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         positions = self.atoms.positions
         if len(positions) != 1:
             raise InputError(f"a surface in the plane takes exactly one atom, got {len(positions)}")
@@ -248,6 +253,7 @@ class MorsePt(Calculator):
         system_changes: Sequence[str] = all_changes,
     ) -> None:
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         energy, forces = _morse(self.atoms.positions, _periods(self.atoms))
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
 

@@ -36,14 +36,6 @@ REARRANGEMENTS = (
         multiplicity=2,
     ),
     Reaction(
-        "methanimine_aminocarbene",
-        f"H2C=NH -> HCNH2, in the set of {BAKER_CHAN}; {BUILT}",
-        bonds="0-1 0-2 0-3 1-4",
-        breaks="0-3",
-        forms="1-3",
-        saddle="C; N 1 1.30; H 1 1.1 2 112; H 1 1.25 2 57 3 180; H 2 1.02 1 120 3 0",
-    ),
-    Reaction(
         "nitroxyl_isomerization",
         f"HNO -> HON (singlet); {BUILT}",
         bonds="0-1 0-2",

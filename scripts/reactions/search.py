@@ -10,6 +10,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.mep import NEB
 from ase.optimize import FIRE
 from numpy.typing import NDArray
+
 from reactions.reaction import Reaction, aligned, bonds_of, difference, dihedral, distance
 from reactions.surface import NotFound, Stationary, Surface, climb, descend, minimize
 

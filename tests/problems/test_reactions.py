@@ -53,16 +53,14 @@ BONDS = {
 }
 # Torsions (atoms, angle before, angle after, degrees, up to a mirror image); the bonds stay.
 TORSIONS = {
-    "hydrogen_peroxide_torsion": ((0, 1, 2, 3), 115, -115),
-    "nitrous_acid_rotation": ((0, 1, 2, 3), 0, 180),
-    "acrolein_rotation": ((0, 1, 2, 3), 180, 0),
     "butadiene_rotation": ((0, 1, 2, 3), 180, 30),
-    "methylformamide_rotation": ((0, 1, 2, 3), 180, 0),
-    "glycine_rotation": ((0, 1, 2, 3), 180, 0),
     "butane_rotation": ((0, 1, 2, 3), 180, 62),
+    "ethanol_rotation": ((0, 1, 2, 3), 180, 60),
+    "difluoroethane_rotation": ((0, 1, 2, 3), 70, 180),
 }
 INVERSIONS = ("ammonia_inversion",)
-STORED = [row["name"] for row in csv.DictReader((DATA / "reactions.csv").open(newline=""))]
+ROWS = {row["name"]: row for row in csv.DictReader((DATA / "reactions.csv").read_text().splitlines())}
+STORED = list(ROWS)
 
 
 @cache
@@ -112,12 +110,11 @@ def test_ends_are_minima_and_the_saddle_is_stationary(name: str) -> None:
     initial, final, saddle = map(calculated, frames(name))
     for point, limit in ((initial, SHELF.get(name, FMAX)), (final, FMAX), (saddle, FMAX)):
         assert np.linalg.norm(point.get_forces(), axis=1).max() < limit
-    row = next(row for row in csv.DictReader((DATA / "reactions.csv").open(newline="")) if row["name"] == name)
     energies = [point.get_potential_energy() for point in (initial, final, saddle)]
     barrier = frames(name)[0].info["barrier"]
     assert energies[2] - energies[0] == pytest.approx(barrier, abs=1e-3)
-    assert float(row["barrier"]) == pytest.approx(barrier, abs=1e-5)
-    assert energies[2] - energies[1] == pytest.approx(float(row["reverse_barrier"]), abs=1e-3)
+    assert float(ROWS[name]["barrier"]) == pytest.approx(barrier, abs=1e-5)
+    assert energies[2] - energies[1] == pytest.approx(float(ROWS[name]["reverse_barrier"]), abs=1e-3)
     assert min(energies[2] - energies[0], energies[2] - energies[1]) > 0
 
 
@@ -184,7 +181,7 @@ def test_the_opening_of_cyclobutene_is_conrotatory() -> None:
     assert angle(saddle.get_dihedral(3, 0, 1, 2), 0) > 5
 
 
-@pytest.mark.parametrize("name", ["hcn_hnc", "formaldehyde_h2_co", "methoxy_hydroxymethyl", "nitrous_acid_rotation"])
+@pytest.mark.parametrize("name", ["hcn_hnc", "formaldehyde_h2_co", "methoxy_hydroxymethyl", "ammonia_inversion"])
 def test_saddle_has_one_negative_mode_and_the_ends_none(name: str) -> None:
     for atoms, negative in zip(frames(name), (0, 0, 1), strict=True):
         point = calculated(atoms)
