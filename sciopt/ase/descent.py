@@ -14,7 +14,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sciopt.ase.optimizer import StepOptimizer
 from sciopt.ase.reach import Reach
-from sciopt.core.control import Control
+from sciopt.core.control import Adaptive, Control
+from sciopt.core.signals import power
 from sciopt.rules import make_method
 
 if TYPE_CHECKING:
@@ -63,9 +64,9 @@ class GradientDescent(FirstOrderOptimizer):
     atoms, restart, logfile, trajectory, maxstep, kwargs
         See `FirstOrderOptimizer`.
     learning_rate
-        In Å²/eV. A constant rate is stable below 2 over the largest curvature, which is 290 eV/Å² in N₂ and 20 eV/Å² in gold;
-        so the default adapts: from 0.01, by 0.5 whenever the power turns negative, by 1.1 after more than 5 good steps,
-        at most 0.1.
+        In Å²/eV. A constant rate is stable below 2 over the largest curvature, which is 290 eV/Å² in N₂ and about 20
+        eV/Å² in metals; so the default adapts: from 0.01, by 0.5 whenever the power turns negative, by 1.1 after more
+        than 5 good steps, at most 0.1.
     weight_decay, decoupled
         Strength of the decay, and whether it acts on the step instead of the force. See `sciopt.ase.descent`: 0
         for atoms.

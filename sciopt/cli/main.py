@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
+from importlib.metadata import version as installed
 from typing import Annotated, Any
 
 import typer
 
-import sciopt
 from sciopt.cli import bench, neb, plot, relax
 from sciopt.core.errors import SciOptError
 
@@ -35,7 +35,7 @@ app.add_typer(bench.app, name="bench")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"sciopt {sciopt.__version__}")
+        typer.echo(f"sciopt {installed('sciopt')}")
         raise typer.Exit
 
 

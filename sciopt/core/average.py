@@ -48,6 +48,26 @@ class Mean(NamedTuple):
         """(n,) the mean force."""
         return np.asarray(self.forces.sum(axis=0) / max(self.points, 1))
 
+    def x_error(self) -> Array | None:
+        """(n,) standard error of the mean point, None where no window was kept.
+
+        Successive points are correlated, so that their spread over the root of their number would be several times too
+        small. Blocking repairs that: the largest standard error from means of 1, 2, 4, … successive points, as long as
+        there are five blocks (Flyvbjerg and Petersen 1989, doi 10.1063/1.457480). It is still a lower bound when points
+        stay correlated over a fifth of the window.
+        """
+        count = len(self.xs)
+        if count < 2:
+            return None
+        error = np.zeros(self.xs.shape[1])
+        length = 1
+        while length == 1 or count // length >= 5:
+            blocks = count // length
+            means = self.xs[count - blocks * length :].reshape(blocks, length, -1).mean(axis=1)
+            error = np.maximum(error, means.std(axis=0, ddof=1) / np.sqrt(blocks))
+            length *= 2
+        return error
+
 
 @dataclass(frozen=True)
 class Tail:

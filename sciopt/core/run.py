@@ -59,7 +59,7 @@ class Result:
     state
         The state to continue from.
     x_error
-        (n,) standard error of an averaged answer, None otherwise.
+        (n,) standard error of an answer averaged over a window, None otherwise.
     evaluation
         The evaluation at `x`.
     """
@@ -220,8 +220,7 @@ def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason
             # Without noise the mean of the tail only lags behind the point that converged.
             lags = reason.converged and mean.noise == 0 and worse
             answer = answer if lags else averaged
-            if not lags and len(mean.xs) > 1:
-                error = mean.xs.std(axis=0, ddof=1) / np.sqrt(mean.points)
+            error = None if lags else mean.x_error()
         except (EvaluationFailed, NotFinite, KeyboardInterrupt) as failure:
             log.warning("the averaged point could not be evaluated (%s); answering with the best point", failure)
     return Result(

@@ -2,12 +2,13 @@
 
 The band force is no gradient, so one quasi-Newton model of it must mislead. The true potential is one: each image
 learns its Hessian from true forces, and the Newton equations of the band are solved block by block. With the improved
-tangent an image depends on its higher neighbour only, so that substitution starts at the highest image and runs outward.
+tangent an image depends on its higher neighbour only: substitution starts at the highest image and runs outward.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from sciopt.core.space import Space
     from sciopt.core.types import Array
     from sciopt.neb.band_problem import BandSpace
-    from sciopt.neb.low_rank import HessianModel
+    from sciopt.neb.hessian import HessianModel
 
 __all__ = ["ImageControl", "Imagewise", "Learned", "imagewise_method"]
 
@@ -161,7 +162,7 @@ class Imagewise(Rule):
         slide = np.zeros(images)
         # Segments of the path whose inner images slide between two that do not: the ends and the climbing image.
         posts = [-1, images] if climbing is None else [-1, climbing, images]
-        for left, right in zip(posts[:-1], posts[1:], strict=True):
+        for left, right in pairwise(posts):
             inner = slice(left + 1, right)
             count = right - left - 1
             if count == 0:

@@ -336,17 +336,20 @@ def _fire(
     time, mixing, streak = np.full(images, 0.4), np.full(images, 0.1), np.zeros(images, dtype=int)
     for step in range(steps):
         force = _band_force(X, t, target, stiffness, pairs)
-        ahead = force / stiffness
         if coordinates.rigid:
+            # Taken out on both sides of the metric, which keeps `ahead` downhill.
             rigid = rigid_bases(X[1:-1])
-            force, ahead = project_out(rigid, force), project_out(rigid, ahead)
+            force = project_out(rigid, force)
+            ahead = project_out(rigid, force / stiffness)
+        else:
+            ahead = force / stiffness
         if coordinates.longest(ahead).max() < _TOLERANCE:
             logger.debug("idpp: %d images relaxed in %d steps", images, step)
             break
         uphill = (force * velocity).sum(axis=1) < 0.0
         streak = np.where(uphill, 0, streak + 1)
         faster = streak > 5
-        time = np.where(uphill, 0.5 * time, np.where(faster, np.minimum(1.1 * time, 1.0), time))
+        time = np.where(uphill, 0.5 * time, np.where(faster, np.minimum(1.1 * time, 0.7), time))
         mixing = np.where(uphill, 0.1, np.where(faster, 0.99 * mixing, mixing))
         velocity[uphill] = 0.0
         ahead = _capped(ahead, np.full(images, _LONGEST), coordinates)

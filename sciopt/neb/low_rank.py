@@ -1,7 +1,6 @@
-"""Hessian models that learn from secant pairs: one per image of a quasi-Newton band, dense or in O(n r).
+"""A Hessian model for many coordinates: a fixed H0 and a few columns learned from secant pairs, O(n r) per answer.
 
-`DenseHessian` keeps B whole and takes absolute values of its eigenvalues in the ordinary metric; it is for small n.
-`LowRankHessian` keeps a fixed H0 and a few columns. With V (n, r) orthonormal in the metric of H0, ``Vᵀ H0 V = 1``,
+With V (n, r) orthonormal in the metric of H0, ``Vᵀ H0 V = 1``,
 and ``Y = H0 V``,
 
     B = H0 + Y D Yᵀ,        B v = ω H0 v  ⇔  v = V e, (1 + D) e = ω e        (ω = 1 on everything else).
@@ -24,7 +23,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, eigh
@@ -32,56 +31,22 @@ from scipy.sparse import csc_array, csr_array
 from scipy.sparse.linalg import splu
 
 from sciopt.core.errors import InputError, NotFinite, ShapeError
+from sciopt.neb.hessian import FLOOR, UPDATE_FLOOR, DenseHessian, most_parallel, ts_bfgs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from sciopt.neb.hessian import Mode
+
     Vector = NDArray[np.float64]
     Matrix = NDArray[np.float64]
 
-__all__ = ["Base", "DenseHessian", "HessianModel", "LowRankHessian", "Mode", "hessian_model"]
+__all__ = ["Base", "LowRankHessian", "hessian_model"]
 
 DENSE_MODEL = 100  # largest n for which whole eigendecompositions beat the bookkeeping of low rank
 DENSE_INVERSE = 1500  # largest n for which the inverse of a sparse H0 is kept whole
-UPDATE_FLOOR = 0.5  # eV/Å², least curvature in an update
-FLOOR = 1.0  # eV/Å², least curvature in a solve
-
-
-class Mode(NamedTuple):
-    """An eigenpair: curvature in eV/Å², unit vector (n,), and its overlap (0 to 1) with the tangent asked about."""
-
-    curvature: float
-    vector: Vector
-    overlap: float
-
-
-class HessianModel(Protocol):
-    """What a band asks of the Hessian model of one image. Models never change: `update` returns a new one."""
-
-    def matvec(self, v: Vector) -> Vector:
-        """``B v`` (n,)."""
-
-    def update(self, s: Vector, y: Vector, floor: float = UPDATE_FLOOR) -> Self:
-        """The model with ``B s = y`` for a step s (n,) in Å and the change y (n,) of the gradient in eV/Å.
-
-        TS-BFGS: ``B += q rᵀ + r qᵀ − (r·s) q qᵀ``, ``r = y − B s``, ``v = (y·s) y + (s·|B|s) |B|s``, ``q = v/(v·s)``,
-        with curvatures of |B| of at least `floor` (eV/Å²). It takes curvatures of either sign; v·s cannot vanish.
-        Source: Bofill, Int. J. Quantum Chem. 94, 324 (2003), doi:10.1002/qua.10709.
-        """
-
-    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> Self:
-        """The model after updates with all `pairs` (s, y), the last of which it obeys exactly."""
-
-    def solve(self, b: Vector, shift: float = 0.0, tangent: Vector | None = None, floor: float = FLOOR) -> Vector:
-        """``(|QBQ| + shift)⁻¹ Q b`` with `shift`, `floor` in eV/Å² and ``Q = 1 − t tᵀ`` for a unit tangent, if any."""
-
-    def lowest(self, count: int = 1) -> tuple[Vector, Matrix]:
-        """The smallest eigenvalues of B (count,) in eV/Å², ascending, and orthonormal eigenvectors (n, count)."""
-
-    def negative_mode(self, tangent: Vector) -> Mode | None:
-        """The eigenpair of negative curvature most parallel to a unit tangent; None where B has no such pair."""
 
 
 def hessian_model(matrix: Matrix | csr_array, max_rank: int = 60) -> DenseHessian | LowRankHessian:
@@ -104,55 +69,6 @@ def hessian_model(matrix: Matrix | csr_array, max_rank: int = 60) -> DenseHessia
         return LowRankHessian.start(Base.of(matrix), max_rank)
     _check(matrix)
     return DenseHessian(_dense(matrix))
-
-
-@dataclass(frozen=True, eq=False)
-class DenseHessian:
-    """A `HessianModel` kept as a whole symmetric matrix (n, n) in eV/Å²; |·| acts on its ordinary eigenvalues."""
-
-    matrix: Matrix
-
-    @cached_property
-    def eigen(self) -> tuple[Vector, Matrix]:
-        """Eigenvalues (n,), ascending, and eigenvectors (n, n)."""
-        w, vectors = np.linalg.eigh(self.matrix)
-        return w, vectors
-
-    def matvec(self, v: Vector) -> Vector:
-        return self.matrix @ v
-
-    def update(self, s: Vector, y: Vector, floor: float = UPDATE_FLOOR) -> DenseHessian:
-        if not s.any():
-            return self
-        return self.update_all([(s, y)], floor)
-
-    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> DenseHessian:
-        # |B| only weighs the directions of the updates: that of the model before all of them serves, at one eigh.
-        w, vectors = self.eigen
-        weights = np.maximum(np.abs(w), floor)
-        matrix = self.matrix
-        for s, y in pairs:
-            matrix = matrix + _ts_bfgs(s, y, matrix @ s, vectors @ (weights * (vectors.T @ s)))
-        return DenseHessian(matrix)
-
-    def solve(self, b: Vector, shift: float = 0.0, tangent: Vector | None = None, floor: float = FLOOR) -> Vector:
-        """``Σ v (v·Qb) / (max(|λ|, floor) + shift)`` over the eigenpairs of QBQ."""
-        if tangent is None:
-            w, vectors = self.eigen
-            return vectors @ ((vectors.T @ b) / (np.maximum(np.abs(w), floor) + shift))
-        bt = self.matrix @ tangent
-        half = np.outer(tangent, bt - (0.5 * (tangent @ bt)) * tangent)
-        w, vectors = np.linalg.eigh(self.matrix - (half + half.T))
-        b = b - (tangent @ b) * tangent
-        d = vectors @ ((vectors.T @ b) / (np.maximum(np.abs(w), floor) + shift))
-        return d - (tangent @ d) * tangent
-
-    def lowest(self, count: int = 1) -> tuple[Vector, Matrix]:
-        w, vectors = self.eigen
-        return w[:count], vectors[:, :count]
-
-    def negative_mode(self, tangent: Vector) -> Mode | None:
-        return _most_parallel(*self.lowest(int(np.count_nonzero(self.eigen[0] < 0.0))), tangent)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +168,7 @@ class LowRankHessian:
         if extended.rank > self.max_rank:
             extended = self.compress(self.max_rank - 2)._with_columns(pairs)
         s_c, y_c = extended.images.T @ s, extended.vectors.T @ y
-        change = _ts_bfgs(s_c, y_c, s_c + extended.weights @ s_c, s_c + extended._absolute(floor) @ s_c)
+        change = ts_bfgs(s_c, y_c, s_c + extended.weights @ s_c, s_c + extended._absolute(floor) @ s_c)
         return replace(extended, weights=extended.weights + change)
 
     def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> LowRankHessian:
@@ -260,9 +176,6 @@ class LowRankHessian:
         for s, y in pairs:
             model = model.update(s, y, floor)
         return model
-
-    def update_all(self, pairs: Sequence[tuple[Vector, Vector]], floor: float = UPDATE_FLOOR) -> Self:
-        """The model after updates with all `pairs` (s, y), the last of which it obeys exactly."""
 
     def solve(self, b: Vector, shift: float = 0.0, tangent: Vector | None = None, floor: float = FLOOR) -> Vector:
         """``(|QBQ| + shift)⁻¹ Q b``: exact without shift, to a relative residual of 1e-8 with one."""
@@ -277,7 +190,7 @@ class LowRankHessian:
     def negative_mode(self, tangent: Vector) -> Mode | None:
         # B has as many negative eigenvalues as there are negative ω (Sylvester's law of inertia).
         count = int(np.count_nonzero(self.eigen[0] < -1.0))
-        return _most_parallel(*self._davidson(count, tangent[:, None]), tangent) if count else None
+        return most_parallel(*self._davidson(count, tangent[:, None]), tangent) if count else None
 
     def compress(self, max_rank: int) -> LowRankHessian:
         """Keep the `max_rank` modes that matter most, and H0 in place of the others.
@@ -373,23 +286,6 @@ class LowRankHessian:
             if not rough.any() or not new.size:
                 return w, basis @ e
             new = np.column_stack([inverse(v) for v in residuals[:, rough].T])
-
-
-def _ts_bfgs(s: Vector, y: Vector, bs: Vector, absolute: Vector) -> Matrix:
-    """The change of B by the formula in `HessianModel.update`; `bs` is B s, `absolute` |B| s."""
-    r = y - bs
-    v = (y @ s) * y + (s @ absolute) * absolute
-    q = v / (v @ s)
-    half = np.outer(q, r - (0.5 * (r @ s)) * q)
-    return half + half.T
-
-
-def _most_parallel(curvatures: Vector, vectors: Matrix, tangent: Vector) -> Mode | None:
-    if not len(curvatures):
-        return None
-    overlaps = tangent @ vectors
-    k = int(np.argmax(np.abs(overlaps)))
-    return Mode(float(curvatures[k]), np.copysign(1.0, overlaps[k]) * vectors[:, k], float(abs(overlaps[k])))
 
 
 def _shifted_solve(inverse: Callable[[Vector], Vector], shift: float, b: Vector) -> Vector:

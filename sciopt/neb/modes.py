@@ -13,7 +13,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from sciopt.core.errors import InputError, NotFinite, ShapeError
 from sciopt.neb.align import rigid_basis
-from sciopt.neb.low_rank import DenseHessian
+from sciopt.neb.hessian import DenseHessian
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

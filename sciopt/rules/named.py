@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ Rate = float | Control
 
 
 def _rate(learning_rate: Rate) -> Control:
-    return Fixed(float(learning_rate)) if isinstance(learning_rate, Real) else learning_rate
+    return Fixed(float(learning_rate)) if isinstance(learning_rate, int | float | np.number) else learning_rate
 
 
 def gradient_descent(learning_rate: Rate = 0.01, weight_decay: float = 0.0, decoupled: bool = False) -> Pair:

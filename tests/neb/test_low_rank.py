@@ -11,7 +11,8 @@ from scipy.sparse import csr_array, diags_array
 
 from sciopt.core.errors import InputError, NotFinite, ShapeError
 from sciopt.neb import low_rank
-from sciopt.neb.low_rank import Base, DenseHessian, LowRankHessian, hessian_model
+from sciopt.neb.hessian import DenseHessian
+from sciopt.neb.low_rank import Base, LowRankHessian, hessian_model
 
 N = 24
 seeds = st.integers(0, 10_000)
