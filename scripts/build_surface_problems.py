@@ -33,6 +33,7 @@ from surfaces.planar import PLANAR
 from surfaces.process import Process
 from surfaces.search import Found, NotFound, Surface, search
 
+from sciopt.core.errors import SciOptError
 from sciopt.neb.endpoints import check_pair
 from sciopt.problems import path_calculator
 
@@ -55,7 +56,7 @@ def main() -> int:
         log.info("%s", name)
         try:
             build(known[name])
-        except NotFound as error:
+        except (NotFound, SciOptError) as error:
             log.error("    failed: %s", error)
             failed.append(name)
         log.info("    %.0f s\n", time.perf_counter() - start)
@@ -89,8 +90,8 @@ def write(process: Process, frames: list[Atoms], barrier: float, best: Found) ->
     source = process.source
     if len(best.saddles) > 1:
         source += (
-            f"; the path runs through {len(best.saddles) - 1} further minima (each step verified), and the saddle is "
-            f"the highest of {len(best.saddles)}"
+            f"; the lowest path known passes {len(best.saddles)} saddles, each refined and followed to its two minima, "
+            "and the highest is stored"
         )
     info = {
         "name": process.name,

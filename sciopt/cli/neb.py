@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sciopt.cli.structures import calculator_from, read_structure
+from sciopt.cli.structures import calculator_from, read_path, read_structure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,8 +63,7 @@ def neb(
     seed: Annotated[int, typer.Option(help="Seed, recorded with the run.")] = 0,
 ) -> int:
     """Find the minimum-energy path between two structures and the saddle point on it."""
-    from ase.io import iread
-
+    from sciopt.neb.interpolate import INTERPOLATIONS
     from sciopt.neb.path import find_path
     from sciopt.neb.run_folder import refuse_existing_run
 
@@ -73,8 +72,8 @@ def neb(
     reactant, product = read_structure(initial), read_structure(final)
     factory = calculator_from(calculator, option)
     start: str | Sequence[Atoms] = path
-    if Path(path).suffix and Path(path).exists():
-        start = list(iread(path, index=":"))
+    if path not in ("auto", *INTERPOLATIONS) and Path(path).is_file():
+        start = read_path(Path(path))
     progress = None if quiet else _Progress()
     found = find_path(
         reactant,

@@ -6,7 +6,6 @@ import json
 import os
 import tempfile
 import time
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,17 +87,24 @@ def load_snapshot(path: str | Path, settings: Any = None) -> Snapshot:
     """
     file = _file(path, ".npz")
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        # np.load leaves a file that it opened itself open when it turns out to be damaged.
+        with file.open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         content = json.loads(arrays.pop(_SKELETON).tobytes().decode())
+        if settings is not None:
+            _compare(content["settings"], json.loads(json.dumps(describe(settings))), "")
+        return _restore(content, arrays)
     except FileNotFoundError:
         raise RestartMismatch(f"there is no checkpoint at {file}; run without resuming first") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except RestartMismatch:
+        raise
+    except Exception as error:  # what a damaged file makes zipfile, NumPy and JSON raise is not a closed list
         raise RestartMismatch(
             f"{file} is not a readable checkpoint ({error}); delete it or restart elsewhere"
         ) from error
-    if settings is not None:
-        _compare(content["settings"], json.loads(json.dumps(describe(settings))), "")
+
+
+def _restore(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Snapshot:
     history = History()
     for row in decode(content["history"], arrays):
         values = dict(zip(Record._fields, row.tolist(), strict=True))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sciopt.neb.coordinates import Coordinates
 
-__all__ = ["align", "align_band", "project_out", "remove_rigid", "rigid_bases", "rigid_basis", "unwrap"]
+__all__ = ["align", "align_band", "project_out", "remove_rigid", "rigid_bases", "rigid_basis", "rotation", "unwrap"]
 
 # A molecule counts as linear when its smallest moment is this fraction of the largest: atoms within about 0.1 % of
 # its length from a line. Turning about that line is then no motion that a finite step could follow.
@@ -58,17 +58,25 @@ def align(reference: NDArray[np.float64], positions: NDArray[np.float64]) -> NDA
     True
     """
     reference, positions = np.asarray(reference, dtype=float), np.asarray(positions, dtype=float)
+    turned = (positions - positions.mean(axis=0)) @ rotation(reference, positions)
+    return turned + reference.mean(axis=0)
+
+
+def rotation(reference: NDArray[np.float64], positions: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The proper rotation R (3, 3) with which ``positions @ R`` is closest to `reference`, both (N, 3), up to shifts.
+
+    Forces at `positions` turn with the same R. Raises ShapeError as :func:`align` does.
+    """
     if reference.shape != positions.shape or reference.shape[1:] != (3,):
         raise ShapeError(
             f"reference has shape {reference.shape} and positions {positions.shape}, expected the same (N, 3) twice; "
             "compare configurations with the same atoms"
         )
-    center = reference.mean(axis=0)
     moved = positions - positions.mean(axis=0)
-    left, _, right = np.linalg.svd(moved.T @ (reference - center))
+    left, _, right = np.linalg.svd(moved.T @ (reference - reference.mean(axis=0)))
     if np.linalg.det(left) * np.linalg.det(right) < 0.0:
         left[:, 2] = -left[:, 2]
-    return moved @ (left @ right) + center
+    return np.asarray(left @ right)
 
 
 def align_band(X: NDArray[np.float64], sweeps: int = 20, tolerance: float = 1e-3) -> NDArray[np.float64]:

@@ -14,6 +14,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from sciopt.core.errors import InputError
+from sciopt.neb.align import project_out, rigid_bases
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -174,7 +175,7 @@ def band_force(X: Array, energies: Array, forces: Array, coordinates: Coordinate
     true = forces
     if coordinates.rigid:
         rigid = rigid_bases(X[1:-1])
-        tangents, true = without(rigid, tangents), without(rigid, forces)
+        tangents, true = project_out(rigid, tangents), project_out(rigid, forces)
     tangents = _unit(tangents)
     lengths = np.linalg.norm(np.diff(X, axis=0), axis=1)
     along = np.einsum("ij,ij->i", true, tangents)
@@ -184,35 +185,6 @@ def band_force(X: Array, energies: Array, forces: Array, coordinates: Coordinate
     if climbing is not None:
         force[climbing] = true[climbing] - 2.0 * along[climbing] * tangents[climbing]
     return BandForce(force, true, tangents, along, lengths, climbing)
-
-
-def rigid_bases(X: Array) -> Array:
-    """(M, 6, 3N) orthonormal translations and infinitesimal rotations of M configurations X (M, 3N).
-
-    Linear configurations have one zero row instead of the sixth motion.
-    """
-    count, size = X.shape
-    positions = X.reshape(count, -1, 3)
-    positions = positions - positions.mean(axis=1, keepdims=True)
-    bases = np.zeros((count, 6, size // 3, 3))
-    for axis in range(3):
-        bases[:, axis, :, axis] = 1.0
-        first, second = (axis + 1) % 3, (axis + 2) % 3
-        bases[:, 3 + axis, :, second] = positions[:, :, first]
-        bases[:, 3 + axis, :, first] = -positions[:, :, second]
-    bases = bases.reshape(count, 6, size)
-    bases[:, :3] /= np.sqrt(size // 3)
-    # Rotations are orthogonal to translations already; among themselves through the 3 x 3 Gram matrix.
-    rotations = bases[:, 3:]
-    values, vectors = np.linalg.eigh(rotations @ rotations.transpose(0, 2, 1))
-    inverse = np.where(values > 1e-6 * values[:, -1:], 1.0 / np.sqrt(np.maximum(values, 1e-300)), 0.0)
-    bases[:, 3:] = (vectors * inverse[:, None, :]).transpose(0, 2, 1) @ rotations
-    return bases
-
-
-def without(bases: Array, v: Array) -> Array:
-    """`v` (M, n) without its components along the orthonormal rows of `bases` (M, k, n)."""
-    return v - np.einsum("ikn,ik->in", bases, np.einsum("ikn,in->ik", bases, v))
 
 
 def _unit(v: Array) -> Array:

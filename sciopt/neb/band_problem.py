@@ -9,7 +9,8 @@ import numpy as np
 
 from sciopt.core.errors import InputError
 from sciopt.core.evaluation import Evaluation
-from sciopt.neb.band import BandLaw, band_force, rigid_bases, without
+from sciopt.neb.align import project_out, rigid_bases
+from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.interpolate import redistribute
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class BandSpace:
 
     def move(self, x: Array, step: Array, metric: Array | None = None) -> Array:
         if self.coordinates.rigid:
-            step = without(rigid_bases(self._band(x)), self._band(step)).ravel()
+            step = project_out(rigid_bases(self._band(x)), self._band(step)).ravel()
         # Adding a zero that is not exactly zero would make a resting image look new and cost an evaluation.
         y = np.where(step == 0.0, x, x + step)
         if self.ends is None:
@@ -121,7 +122,7 @@ class BandProblem:
         return BandSpace(self.coordinates, len(self.path) - 2)
 
     def start(self) -> Array:
-        return self.path[1:-1].ravel()
+        return self.path[1:-1].flatten()
 
     def evaluate(self, x: Array) -> Evaluation:
         """Energies and true forces of all images, and the band force.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from scipy.linalg import solve_banded
+from threadpoolctl import ThreadpoolController
 
 from sciopt.core.control import Adaptive, Limit, Verdict
 from sciopt.core.method import StepMethod
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from sciopt.neb.hessian import HessianModel
 
 __all__ = ["ImageControl", "Imagewise", "Learned", "imagewise_method"]
+
+
+# The matrices are small: threads of BLAS would fight over them, and with calculators that have threads of their own.
+_SMALL = ThreadpoolController()
 
 
 class Learned(NamedTuple):
@@ -97,11 +102,13 @@ class Imagewise(Rule):
     overlap: float = 0.6
     saddle_below: float | None = None
 
+    @_SMALL.wrap(limits=1, user_api="blas")
     def start(self, ev: Evaluation, space: Space) -> Learned:
         X = ev.info["X"]
         models = tuple(hessian_model(self.start_model(x)) for x in X[1:-1])
         return Learned(models, ((),) * len(models))
 
+    @_SMALL.wrap(limits=1, user_api="blas")
     def learn(self, memory: Learned, here: Evaluation, step: Array, ev: Evaluation, space: Space) -> Learned:
         steps = step.reshape(len(memory.models), -1)
         gradients = (here.info["forces"] - ev.info["forces"])[1:-1]
@@ -116,6 +123,7 @@ class Imagewise(Rule):
             models[i] = models[i].update_all([(s, y), *pairs[i]] if keep > 1 else [(s, y)])
         return memory._replace(models=tuple(models), pairs=tuple(pairs))
 
+    @_SMALL.wrap(limits=1, user_api="blas")
     def propose(self, memory: Learned, here: Evaluation, limit: Limit, space: Space) -> Proposal:
         radii = np.asarray(limit.size)
         info = here.info

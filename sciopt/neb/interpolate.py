@@ -34,8 +34,8 @@ __all__ = [
 logger = logging.getLogger("sciopt")
 
 _STEPS, _GROWTH_STEPS = 300, 100
-_TOLERANCE = 1e-3  # Å, in the estimated distance to the relaxed image
-_ROUNDS = 4
+_TOLERANCE = 2e-3  # Å, in the estimated distance to the relaxed image
+_ROUNDS = 3
 _COINCIDE = 0.01  # Å
 _SOFTEST = 1e-3  # 1/Å⁴; stiffness given to an atom without neighbours
 _STEEPEST = 2.0 - np.sqrt(2.0 / 3.0)  # r/d where the slope of (d - r)^2/r^4 is largest, r > d
@@ -103,7 +103,8 @@ def idpp(
 
     Image i is relaxed, perpendicular to the band and with springs along it, on
     ``S_i(x) = sum_{a<b} (d_ab^i - r_ab)^2 / r_ab^4`` with ``d_ab^i`` interpolated between the two ends. Where the
-    straight line would lead atoms through each other they start aside, always to the same side.
+    straight line would lead atoms through each other they start aside, always to the same side. Where a distance
+    exceeds the wanted one so far that S falls off again, S is continued along its tangent.
 
     Parameters
     ----------
@@ -187,8 +188,7 @@ def geodesic(
 ) -> NDArray[np.float64]:
     """Shortest path in scaled interatomic distances, found from the IDPP path; see :mod:`sciopt.neb.geodesic`.
 
-    Meant for free molecules. It also works for crystals and surfaces, at a cost that grows with the cube of the number
-    of free components.
+    Meant for free molecules; for crystals and surfaces it works too, at a cost that grows with the cube of n.
 
     Parameters
     ----------
@@ -284,8 +284,7 @@ def idpp_objective(X: NDArray[np.float64], coordinates: Coordinates) -> NDArray[
     """Image dependent pair potential of every image of a band: (M+2, n) in Å to (M+2,) in 1/Å²; see :func:`idpp`."""
     pairs = Pairs.along(X[0], X[-1], coordinates)
     r = pairs.distances(X)
-    target = r[:, :1] + (r[:, -1:] - r[:, :1]) * _fractions(len(X) - 2)
-    return ((target - r) ** 2 / r**4).sum(axis=0)
+    return ((_targets(pairs, X) - r) ** 2 / r**4).sum(axis=0)
 
 
 def _fractions(images: int) -> NDArray[np.float64]:
@@ -298,10 +297,8 @@ def _targets(pairs: Pairs, X: NDArray[np.float64]) -> NDArray[np.float64]:
     ends = pairs.distances(X[[0, -1]])
     if ends.size and ends.min() < _COINCIDE:
         pair = ends.min(axis=1).argmin()
-        raise InputError(
-            f"atoms {pairs.first[pair]} and {pairs.second[pair]} are {ends.min():.3f} Å apart at an end point; "
-            "correct the structure"
-        )
+        who = f"atoms {pairs.first[pair]} and {pairs.second[pair]}"
+        raise InputError(f"{who} are {ends.min():.3f} Å apart at an end point; correct the structure")
     return ends[:, :1] + (ends[:, 1:] - ends[:, :1]) * _fractions(len(X) - 2)
 
 
@@ -349,12 +346,12 @@ def _fire(
         uphill = (force * velocity).sum(axis=1) < 0.0
         streak = np.where(uphill, 0, streak + 1)
         faster = streak > 5
-        time = np.where(uphill, 0.5 * time, np.where(faster, np.minimum(1.1 * time, 0.7), time))
+        time = np.where(uphill, 0.5 * time, np.where(faster, np.minimum(1.1 * time, 1.0), time))
         mixing = np.where(uphill, 0.1, np.where(faster, 0.99 * mixing, mixing))
         velocity[uphill] = 0.0
         ahead = _capped(ahead, np.full(images, _LONGEST), coordinates)
         velocity += time[:, None] * ahead
-        speed, pull = _norms(velocity, stiffness), _norms(ahead, stiffness)
+        speed, pull = (np.sqrt((stiffness * v * v).sum(axis=1)) for v in (velocity, ahead))
         velocity = (1.0 - mixing)[:, None] * velocity + (mixing * speed / np.maximum(pull, 1e-30))[:, None] * ahead
         # Capping the velocity and not only the step keeps no momentum from a clash.
         velocity = _capped(velocity, _LONGEST / time, coordinates)
@@ -367,17 +364,9 @@ def _capped(v: NDArray[np.float64], most: NDArray[np.float64], coordinates: Coor
     return v * np.minimum(1.0, most / np.maximum(coordinates.longest(v), 1e-30))[:, None]
 
 
-def _norms(v: NDArray[np.float64], metric: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(M, n) vectors and a diagonal metric to (M,) lengths."""
-    return np.sqrt((metric * v * v).sum(axis=1))
-
-
 def _stiffness(target: NDArray[np.float64], pairs: Pairs) -> NDArray[np.float64]:
     """(M, n) diagonal of the second derivative of the pair potentials at their minimum, 1/Å⁴, direction averaged."""
-    natoms = len(pairs.coordinates.template)
-    atoms = np.zeros((natoms, target.shape[1]))
-    np.add.at(atoms, pairs.first, 2.0 / target**4)
-    np.add.at(atoms, pairs.second, 2.0 / target**4)
+    atoms = abs(pairs.incidence).T @ (2.0 / target**4)
     return np.maximum(atoms[pairs.coordinates.atom].T, _SOFTEST)
 
 

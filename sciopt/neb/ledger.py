@@ -33,17 +33,24 @@ class Ledger:
         self.evaluator = evaluator
         self.purpose = "images"
         self.calls: Counter[str] = Counter(dict.fromkeys(PURPOSES, 0))
+        self._since = (0, 0)
+
+    @property
+    def spent(self) -> int:
+        """Calls under the current purpose, those not booked yet included."""
+        assert self.evaluator is not None
+        before, booked = self._since
+        # What inner purposes have booked is theirs.
+        return self.calls[self.purpose] + self.evaluator.calls - before - (sum(self.calls.values()) - booked)
 
     @contextmanager
     def book(self, purpose: str) -> Iterator[None]:
         """Book everything evaluated inside under `purpose`."""
         assert self.evaluator is not None
-        outer, self.purpose = self.purpose, purpose
-        before, booked = self.evaluator.calls, sum(self.calls.values())
+        outer = self.purpose, self._since
+        self.purpose, self._since = purpose, (self.evaluator.calls, sum(self.calls.values()))
         try:
             yield
         finally:
-            # What inner purposes have booked is theirs.
-            inner = sum(self.calls.values()) - booked
-            self.calls[purpose] += self.evaluator.calls - before - inner
-            self.purpose = outer
+            self.calls[purpose] = self.spent
+            self.purpose, self._since = outer

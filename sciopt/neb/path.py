@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from sciopt.core.errors import InputError
+from sciopt.core.errors import InputError, RestartMismatch
 from sciopt.neb.band import BandLaw
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
@@ -166,9 +166,12 @@ def find_path(
         "spring": spring,
         "tangent": tangent,
         "precondition": precondition,
+        "rigid": rigid,
         "relax": relax,
+        "endpoint_fmax": endpoint_fmax,
         "noise": noise,
         "workers": workers,
+        "retries": retries,
         "max_calls": max_calls,
         "seed": seed,
         **options,
@@ -193,10 +196,12 @@ def find_path(
         if folder is not None:
             ledger.calls.update(folder.remembered(evaluator))
         limit = endpoint_fmax if endpoint_fmax is not None else max(2.0 * fmax, 0.1) + 3.0 * noise
-        ends = ready_ends(evaluator, initial, final, images, ledger, relax=relax, limit=limit, fmax=fmax)
+        ends = ready_ends(evaluator, initial, final, images, ledger, relax=relax, limit=limit, fmax=fmax, noise=noise)
         band = folder.last_band() if folder is not None else None
         if band is None or len(band) != images + 2:
             _, band = initial_path(ends, images, path)
+        elif np.abs(band[[0, -1]] - ends.x).max() > 1e-6:
+            raise RestartMismatch(f"{out} holds a run between other end points; use another folder")
         search = Search(evaluator, ledger, ends, band, fmax, noise, max_calls, folder, callback, certify, check, climb)
         law = BandLaw(
             0.0 if springs == "string" else spring, 0.1 * spring if springs == "energy" else None, tangent, bool(climb)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import logging
 import platform
+import zipfile
 from collections import Counter
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +19,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import Trajectory
 
 from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomically
-from sciopt.core.errors import InputError, RestartMismatch
+from sciopt.core.errors import InputError, RestartMismatch, SciOptError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ase import Atoms
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from sciopt.neb.images import Answer, Images
     from sciopt.neb.path_result import PathResult
 
-__all__ = ["RunFolder", "single_point", "versions"]
+__all__ = ["RunFolder", "refuse_existing_run", "single_point", "versions", "whole_frames"]
 
 log = logging.getLogger("sciopt")
 
@@ -86,6 +89,7 @@ class RunFolder:
         self.path = Path(path)
         self.coordinates = coordinates
         self.purpose = purpose
+        self._continued = False
         self.resume = resume and (self.path / "evaluations.traj").exists()
         if not resume:
             refuse_existing_run(self.path)
@@ -100,17 +104,32 @@ class RunFolder:
         known: Counter[str] = Counter()
         if not self.resume:
             return known
-        with Trajectory(self.path / "evaluations.traj") as frames:
-            for atoms in frames:
-                if len(atoms) != len(self.coordinates.template) or np.any(
-                    atoms.numbers != self.coordinates.template.numbers
-                ):
-                    raise RestartMismatch(f"{self.path} holds a run of other atoms; use another folder")
-                x = self.coordinates.reduce(atoms.positions)
-                force = self.coordinates.reduce(atoms.get_forces(apply_constraint=False))
-                evaluator.remember(x, atoms.get_potential_energy(force_consistent=True), force)
-                known[str(atoms.info["purpose"])] += 1
+        for atoms in self._mended("evaluations.traj"):
+            if not np.array_equal(atoms.numbers, self.coordinates.template.numbers):
+                raise RestartMismatch(f"{self.path} holds a run of other atoms; use another folder")
+            x = self.coordinates.reduce(atoms.positions)
+            force = self.coordinates.reduce(atoms.get_forces(apply_constraint=False))
+            evaluator.remember(x, atoms.get_potential_energy(force_consistent=True), force)
+            known[str(atoms.info["purpose"])] += 1
         return known
+
+    def begin(self, stage: str, X: Array) -> None:
+        """Note that a stage of the search begins from the band X (M+2, n)."""
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, stage=np.array(stage), X=X)
+        with self._writing():
+            write_atomically(self.path / "stage.npz", buffer.getvalue())
+
+    def stage(self) -> tuple[str, Array] | None:
+        """The stage an earlier session had begun, and the band it began from."""
+        if not self.resume or not (self.path / "stage.npz").exists():
+            return None
+        try:
+            with np.load(self.path / "stage.npz", allow_pickle=False) as stored:
+                return str(stored["stage"]), stored["X"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            log.warning("%s is unreadable (%s); the stage begins again", self.path / "stage.npz", error)
+            return None
 
     def snapshot(self, settings: Any) -> Snapshot | None:
         """The checkpoint to continue from, or None where there is none for these settings (the path is kept)."""
@@ -133,48 +152,92 @@ class RunFolder:
         self._calls += 1
         atoms = single_point(self.coordinates, x, answer.energy, answer.force)
         atoms.info = {"image": index, "purpose": self.purpose()}
-        with Trajectory(self.path / "evaluations.traj", "a") as frames:
-            frames.write(atoms)
-        new = not (self.path / "log.csv").exists()
-        with open(self.path / "log.csv", "a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(_LOG_COLUMNS)
-            fmax = float(self.coordinates.longest(answer.force))
-            writer.writerow(
-                [self._calls, index, self.purpose(), f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"]
-            )
+        fmax = float(self.coordinates.longest(answer.force))
+        row = [self._calls, index, self.purpose(), f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"]
+        with self._writing():
+            with Trajectory(self.path / "evaluations.traj", "a") as frames:
+                frames.write(atoms)
+            new = not (self.path / "log.csv").exists()
+            with open(self.path / "log.csv", "a", newline="") as file:
+                writer = csv.writer(file)
+                writer.writerows([_LOG_COLUMNS, row] if new else [row])
 
     def band(self, snapshot: Snapshot, settings: Any) -> None:
         """Append the band of an accepted evaluation and write the checkpoint."""
-        here = snapshot.state.here
-        if snapshot.history[-1].accepted:
-            info = here.info
-            with Trajectory(self.path / "path.traj", "a") as frames:
-                for x, energy, force in zip(info["X"], info["energies"], info["forces"], strict=True):
-                    frames.write(single_point(self.coordinates, x, energy, force))
-        save_snapshot(self.path / "state", snapshot, settings)
+        info = snapshot.state.here.info
+        with self._writing():
+            if self.resume and not self._continued:
+                self._mended("path.traj", len(info["X"]))
+                self._continued = True
+            if snapshot.history[-1].accepted:
+                with Trajectory(self.path / "path.traj", "a") as frames:
+                    for x, energy, force in zip(info["X"], info["energies"], info["forces"], strict=True):
+                        frames.write(single_point(self.coordinates, x, energy, force))
+            save_snapshot(self.path / "state", snapshot, settings)
 
     def summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json."""
         text = json.dumps(content, indent=1, default=_plain)
-        write_atomically(self.path / "summary.json", (text + "\n").encode())
+        with self._writing():
+            write_atomically(self.path / "summary.json", (text + "\n").encode())
 
     def finish(self, result: PathResult) -> None:
         """Write the final path, its picture, the saddle and the summary."""
         from sciopt.neb.plot import save_figure
 
-        result.write(self.path / "path.extxyz")
-        if result.saddle is not None:
-            result.saddle.write(self.path / "saddle.extxyz")
-        save_figure(result.plot(), self.path / "profile.png")
         self.summary(result.summary())
+        with self._writing():
+            result.write(self.path / "path.extxyz")
+            if result.saddle is not None:
+                result.saddle.write(self.path / "saddle.extxyz")
+            save_figure(result.plot(), self.path / "profile.png")
+
+    def _mended(self, name: str, group: int = 1) -> list[Atoms]:
+        """The frames of a trajectory; what a crash left unfinished, frame or `group` of frames, is cut off the file."""
+        file = self.path / name
+        frames, damaged = whole_frames(file)
+        left = len(frames) % group
+        if damaged or left:
+            frames = frames[: len(frames) - left]
+            log.warning("the end of %s was lost in a crash; keeping its first %d configurations", file, len(frames))
+            unfinished = file.with_name(name + ".unfinished")
+            with Trajectory(unfinished, "w") as whole:
+                for atoms in frames:
+                    whole.write(atoms)
+            unfinished.replace(file)
+        return frames
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Say which folder could not be written."""
+        try:
+            yield
+        except OSError as error:
+            raise SciOptError(
+                f"cannot write to the run folder {self.path}: {error.strerror or error}; the last checkpoint is kept, "
+                "so make room and resume"
+            ) from error
 
     def _count_log_lines(self) -> int:
         if not (self.path / "log.csv").exists():
             return 0
         with open(self.path / "log.csv") as file:
             return max(sum(1 for _ in file) - 1, 0)
+
+
+def whole_frames(file: Path) -> tuple[list[Atoms], bool]:
+    """The readable frames of a trajectory, and whether something behind them is damaged."""
+    if not file.exists() or file.stat().st_size == 0:
+        return [], False
+    frames: list[Atoms] = []
+    try:
+        with Trajectory(file) as stored:
+            for atoms in stored:
+                frames.append(atoms)
+    except Exception as error:  # half-written bytes can break the reader anywhere
+        log.debug("%s: %s", file, error)
+        return frames, True
+    return frames, False
 
 
 def refuse_existing_run(path: Path) -> None:

@@ -43,6 +43,8 @@ PATIENCE = 15
 MAX_REFUSED = 5
 MAX_MEASUREMENTS = 4
 FAILURES = (BudgetSpent, EvaluationFailed, NotFinite)
+# Steps in a row along a mode that the model calls convex, before asking the true forces. Leaving a basin takes some.
+CONVEX = 6
 # Overlap from which an eigenvector counts as the mode that was asked for.
 LIKE = 0.3
 
@@ -188,12 +190,12 @@ def _follow(
     walk: Walk, call: Counted, coordinates: Coordinates, control: Adaptive, fmax: float, threshold: float
 ) -> tuple[Walk, str]:
     """Stride until the forces vanish, measuring curvature whenever the model has proved wrong."""
-    best, since, measurements = np.inf, 0, 0
+    best, since, uphill, measurements = np.inf, 0, 0, 0
     try:
         while (norm := float(coordinates.longest(walk.here.force))) >= fmax:
             if norm < 0.8 * best:
                 best, since = norm, 0
-            lost = walk.curvature > 0.0 and since > 2
+            lost = uphill >= CONVEX
             if lost or since >= PATIENCE or walk.refused >= MAX_REFUSED:
                 if measurements == MAX_MEASUREMENTS:
                     return walk, f"the force stays at {norm:.3g} eV/Å although the curvature was measured anew"
@@ -201,9 +203,10 @@ def _follow(
                 exact = not lost and walk.here.x.size <= DENSE
                 walk = _measured(walk, call, coordinates, threshold, exact)
                 walk = replace(walk, limit=control.start(), refused=0, curvature=0.0)
-                best, since, measurements = norm, 0, measurements + 1
+                best, since, uphill, measurements = norm, 0, 0, measurements + 1
             walk = stride(walk, call, coordinates, control, monotone=False)
             since += 1
+            uphill = uphill + 1 if walk.curvature > 0.0 else 0
             logger.debug("saddle search: %d evaluations, force %.4f eV/Å", call.calls, norm)
     except FAILURES as failure:
         return walk, _failed(failure, call)

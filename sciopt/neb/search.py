@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciopt.core import Budget, NoiseFloor, Reason, Residual, RestartMismatch, Result, Tail, run
+from sciopt.core import NoiseFloor, Reason, Residual, RestartMismatch, Result, Tail, run
 from sciopt.core.errors import EvaluationFailed
 from sciopt.neb.band_problem import BandProblem
 from sciopt.neb.imagewise import Learned
@@ -58,35 +58,39 @@ class Search:
     certify: str
     check: bool | None
     climb: bool | float
+    _begun: tuple[str, Array] | None = field(default=None, init=False)
 
     def run(
         self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
     ) -> tuple[Result, SaddleCheck | None]:
         """The last stage's result, and what was verified about the saddle."""
         saddle = self.certify == "saddle" and law.climb
-        if not isinstance(self.climb, bool):
+        self._begun = self.folder.stage() if self.folder is not None else None
+        reached = self._begun[0] if self._begun is not None else None
+        if not isinstance(self.climb, bool) and reached in (None, "loose"):
             loose = replace(law, climb=False)
             stage = self._stage(loose, method, setup, Residual(float(self.climb), "fmax", "eV/Å"), "loose")
             if not stage.converged:
                 return stage, None
             self.band = stage.evaluation.info["X"]
-        if saddle and method == "imagewise":
-            stop: Any = SaddleFound(self.fmax)
-            result = self._stage(law, method, {**setup, "saddle_below": LEAVE_BAND}, stop, "saddle")
-        elif saddle:
-            result = self._stage(law, method, setup, Residual(max(0.5, self.fmax)), "saddle")
-        else:
-            result = self._stage(law, method, setup, self._target(), "band")
-        checked = None
+        if saddle and reached != "fallback":
+            if method == "imagewise":
+                stop: Any = SaddleFound(self.fmax)
+                result = self._stage(law, method, {**setup, "saddle_below": LEAVE_BAND}, stop, "saddle")
+            else:
+                result = self._stage(law, method, setup, Residual(max(0.5, self.fmax)), "saddle")
+            if not result.converged:
+                return result, None
+            result, checked = self._verify(result, search=True)
+            if result.reason.kind == "interrupted" or (checked is not None and checked.passed):
+                return result, checked
+            why = checked.message if checked is not None else "no image climbs"
+            log.warning("%s: converging the whole band instead", why if result.converged else result.reason.message)
+            self.band = result.evaluation.info["X"]
+        result = self._stage(law, method, setup, self._target(), "fallback" if saddle else "band")
         if result.converged and (saddle or self.check):
-            checked = self._verify(result, search=saddle)
-            if saddle and (checked is None or not checked.passed):
-                why = checked.message if checked is not None else "no image climbs"
-                log.warning("%s: converging the whole band instead", why)
-                self.band = result.evaluation.info["X"]
-                result = self._stage(law, method, setup, self._target(), "fallback")
-                checked = self._verify(result, search=False) if result.converged else None
-        return result, checked
+            return self._verify(result, search=False)
+        return result, None
 
     def _target(self) -> Any:
         if self.noise > 0:
@@ -96,20 +100,27 @@ class Search:
     def _stage(
         self, law: BandLaw, method: str | tuple[Rule, Control], setup: dict[str, Any], target: Any, name: str
     ) -> Result:
-        stepper = band_method(method, self.ends.coordinates, self.band, fmax=self.fmax, **setup)
-        problem = BandProblem(self.ends.coordinates, self.evaluator, self.band, self.ends.answers, law, self.noise)
-        stop = target if self.max_calls is None else target | Budget(self.max_calls, "images")
-        average = Tail(max(10, NoiseFloor(self.fmax).needed(self.noise))) if self.noise > 0 else None
+        folder, begun = self.folder, self._begun
+        self._begun = None
+        # A preconditioner belongs to the band the stage began from, also when an earlier session began it.
+        continued = begun is not None and begun[0] == name
+        start = begun[1] if begun is not None and continued else self.band
+        stepper = band_method(method, self.ends.coordinates, start, fmax=self.fmax, **setup)
         settings = {"stage": name, "law": law, "method": stepper}
         observers: list[Callable[[Snapshot], None]] = []
         snapshot = None
-        folder = self.folder
         if folder is not None:
             observers.append(lambda snapshot: folder.band(snapshot, settings))
             try:
-                snapshot = folder.snapshot(settings)
+                snapshot = folder.snapshot(settings) if continued else None
             except RestartMismatch as mismatch:
                 log.warning("continuing from the last band with a fresh start of the method: %s", mismatch)
+                start = self.band
+                stepper = band_method(method, self.ends.coordinates, start, fmax=self.fmax, **setup)
+            folder.begin(name, start)
+        problem = BandProblem(self.ends.coordinates, self.evaluator, start, self.ends.answers, law, self.noise)
+        stop = target if self.max_calls is None else CallBudget(self.max_calls, self.ledger, target)
+        average = Tail(max(10, NoiseFloor(self.fmax).needed(self.noise))) if self.noise > 0 else None
         if self.callback is not None:
             observers.append(self.callback)
         try:
@@ -117,10 +128,11 @@ class Search:
         except EvaluationFailed as failure:
             # Only the first point raises: a method has nothing to go back to, but the images have neighbours.
             log.warning("%s", failure)
-            problem = replace(problem, path=settled(self.evaluator, self.band))
+            problem = replace(problem, path=settled(self.evaluator, start))
             return run(problem, stepper, stop, observers=observers, average=average)
 
-    def _verify(self, result: Result, search: bool) -> SaddleCheck | None:
+    def _verify(self, result: Result, search: bool) -> tuple[Result, SaddleCheck | None]:
+        """`result` and what was verified about it; not converged, with the reason, when that was not possible."""
         ev = result.evaluation
         memory = result.state.memory
         hessian = None
@@ -128,8 +140,15 @@ class Search:
         if isinstance(memory, Learned) and climbing is not None:
             model = memory.models[climbing]
             hessian = np.column_stack([model.matvec(unit) for unit in np.eye(ev.info["X"].shape[1])])
-        with self.ledger.book("check"):
-            return verify_saddle(self.evaluator, self.ends, ev, self.fmax, hessian=hessian, search=search)
+        try:
+            with self.ledger.book("check"):
+                return result, verify_saddle(self.evaluator, self.ends, ev, self.fmax, hessian=hessian, search=search)
+        except EvaluationFailed as failure:
+            kind, why = "failed", f"the saddle could not be verified: {failure}"
+        except KeyboardInterrupt:
+            kind, why = "interrupted", "interrupted by the user while the saddle was verified"
+        reason = Reason(kind, f"{result.reason.message}; {why}", False)
+        return replace(result, reason=reason, converged=False), None
 
 
 @dataclass(frozen=True)
@@ -148,3 +167,19 @@ class SaddleFound:
         if not force < self.fmax:
             return None
         return Reason("residual", f"force on the climbing image {force:.3g} < {self.fmax:g} eV/Å", True)
+
+
+@dataclass(frozen=True)
+class CallBudget:
+    """`target`, or not converged once `amount` calls have gone into images, whatever stage or session made them."""
+
+    amount: int
+    ledger: Ledger
+    target: Any
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        if (reason := self.target(progress)) is not None:
+            return reason
+        if self.ledger.spent < self.amount:
+            return None
+        return Reason("budget", f"the budget of {self.amount} evaluations of images is used up", False)

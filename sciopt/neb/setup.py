@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciopt.core.errors import EvaluationFailed, InputError
-from sciopt.neb.align import align, align_band
+from sciopt.neb.align import align, align_band, rotation
 from sciopt.neb.endpoints import check_forces, check_pair, is_rigid
 from sciopt.neb.initial_path import candidates, choose, close_contacts
 from sciopt.neb.interpolate import INTERPOLATIONS, interpolate
@@ -53,6 +53,7 @@ def ready_ends(
     relax: bool = False,
     limit: float = 0.1,
     fmax: float = 0.05,
+    noise: float = 0.0,
 ) -> Ends:
     """Check, evaluate and, on request, relax both ends; for free molecules the final one is turned onto the initial.
 
@@ -80,7 +81,11 @@ def ready_ends(
     for place, answer in ((0, first), (count + 1, last)):
         if (complaint := check_forces(answer, coordinates, limit, evaluator.name(place))) is not None:
             raise InputError(complaint)
-    if coordinates.rigid and not (is_rigid(first, coordinates, xs[0]) and is_rigid(last, coordinates, xs[1])):
+    # Noisy forces have a net force and a torque of their own.
+    tolerance = 0.01 + 5.0 * noise
+    if coordinates.rigid and not all(
+        is_rigid(answer, coordinates, x, tolerance) for answer, x in zip((first, last), xs, strict=True)
+    ):
         log.warning("the forces turn or move the whole molecule (an external field?): rigid motion is kept")
         coordinates = replace(coordinates, rigid=False)
         evaluator.coordinates = coordinates
@@ -88,18 +93,9 @@ def ready_ends(
         reference, turned = coordinates.positions(xs[0]), coordinates.positions(xs[1])
         xs[1] = coordinates.reduce(align(reference, turned))
         # The forces turn with the molecule; nobody needs to calculate them again.
-        rotation = align_rotation(turned, reference)
-        force = (last.force.reshape(-1, 3) @ rotation).ravel()
+        force = (last.force.reshape(-1, 3) @ rotation(reference, turned)).ravel()
         last = evaluator.remember(xs[1], last.energy, force)
     return Ends(coordinates, (xs[0], xs[1]), (first, last))
-
-
-def align_rotation(positions: Array, reference: Array) -> Array:
-    """(3, 3) rotation R with ``(positions - mean) @ R`` closest to ``reference - mean``."""
-    a, b = positions - positions.mean(axis=0), reference - reference.mean(axis=0)
-    left, _, right = np.linalg.svd(a.T @ b)
-    flip = np.diag([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
-    return np.asarray(left @ flip @ right)
 
 
 def initial_path(ends: Ends, count: int, how: str | Sequence[Atoms] | Array) -> tuple[str, Array]:

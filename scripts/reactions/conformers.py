@@ -7,22 +7,17 @@ stay in the plane, by symmetry, so do the forces, and the band ends at an invers
 from __future__ import annotations
 
 from reactions.reaction import Reaction
-from reactions.tuned import BAKER_CHAN
 
 BUILT = "geometries built here"
 
-_DIENE = (
-    "C; C 1 1.34; C 2 1.46 1 124; C 3 1.34 2 124 1 {}; H 1 1.08 2 121 3 0; H 1 1.08 2 121 3 180; H 2 1.09 1 119 3 180; "
-    "H 3 1.09 4 119 2 180; H 4 1.08 3 121 2 0; H 4 1.08 3 121 2 180"
-)
 _BUTANE = (
     "C; C 1 1.53; C 2 1.53 1 112; C 3 1.53 2 112 1 {}; H 1 1.1 2 111 3 60; H 1 1.1 2 111 3 180; H 1 1.1 2 111 3 300; "
     "H 2 1.1 1 109 3 121; H 2 1.1 1 109 3 -121; H 3 1.1 4 109 2 121; H 3 1.1 4 109 2 -121; H 4 1.1 3 111 2 60; "
     "H 4 1.1 3 111 2 180; H 4 1.1 3 111 2 300"
 )
 _ETHANOL = (
-    "C; C 1 1.52; O 2 1.42 1 109; H 3 0.96 2 108 1 {}; H 1 1.09 2 110 3 60; H 1 1.09 2 110 3 180; H 1 1.09 2 110 3 300; "
-    "H 2 1.1 1 110 3 120; H 2 1.1 1 110 3 240"
+    "C; C 1 1.52; O 2 1.42 1 109; H 3 0.96 2 108 1 {}; H 1 1.09 2 110 3 60; H 1 1.09 2 110 3 180; "
+    "H 1 1.09 2 110 3 300; H 2 1.1 1 110 3 120; H 2 1.1 1 110 3 240"
 )
 _DIFLUOROETHANE = (
     "F; C 1 1.39; C 2 1.51 1 109; F 3 1.39 2 109 1 {}; H 2 1.09 3 110 4 {}; H 2 1.09 3 110 4 {}; H 3 1.09 2 110 1 {}; "
@@ -35,14 +30,6 @@ CONFORMERS = (
         f"inversion of NH3; {BUILT}",
         bonds="0-1 0-2 0-3",
         saddle="N; H 1 1.0; H 1 1.0 2 120; H 1 1.0 2 120 3 180",
-    ),
-    Reaction(
-        "butadiene_rotation",
-        f"s-trans -> gauche butadiene, in the set of {BAKER_CHAN}; {BUILT}",
-        bonds="0-1 1-2 2-3 0-4 0-5 1-6 2-7 3-8 3-9",
-        initial=_DIENE.format(180),
-        final=_DIENE.format(35),
-        torsion=(0, 1, 2, 3),
     ),
     Reaction(
         "butane_rotation",

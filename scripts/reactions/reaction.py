@@ -31,7 +31,6 @@ class Reaction:
     final: str = ""
     saddle: str = ""
     torsion: tuple[int, int, int, int] | None = None  # for conformers: it must differ by more than 30 degrees
-    swaps: str = ""  # pairs of like atoms to exchange in the final guess, each way tried
     multiplicity: int = 1
     tuned: bool = False
     shelf: float = 0.0  # stop the descent to the initial state at this force (eV/Å), short of the minimum
@@ -50,13 +49,6 @@ class Reaction:
     def geometry(self, which: str) -> Atoms:
         """Build the initial, final or saddle guess."""
         return parse_zmatrix(getattr(self, which))
-
-    def labellings(self) -> list[list[int]]:
-        """Atom orders of the final guess to try: every combination of `swaps`."""
-        orders = [list(range(len(self.geometry("final"))))]
-        for i, j in pairs(self.swaps):
-            orders += [[{i: j, j: i}.get(k, k) for k in order] for order in orders]
-        return orders
 
 
 def pairs(text: str) -> frozenset[Bond]:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass, field
 
 import numpy as np
+from ase import Atoms
 from ase.calculators.calculator import CalculationFailed
 from ase.mep import NEB
 from ase.optimize import FIRE
@@ -47,10 +48,8 @@ class Search:
             if best is None and not (reaction.initial and reaction.final):
                 raise NotFound(f"{reaction.name}: the saddle guess does not lead to the reaction")
         if best is None:
-            initial = minimize(self.surface, reaction.geometry("initial").positions.ravel()).x
-            final = minimize(self.surface, reaction.geometry("final").positions.ravel()).x.reshape(-1, 3)
-            found = [self.bands(initial, final[order].ravel()) for order in reaction.labellings()]
-            best = min(filter(None, found), key=lambda c: c.saddle.energy, default=None)
+            ends = [minimize(self.surface, reaction.geometry(end).positions.ravel()).x for end in ("initial", "final")]
+            best = self.bands(*ends)
             if best is None:
                 raise NotFound(f"{reaction.name}: no saddle connects the ends; {self.outcomes}")
         for _ in range(4):
@@ -168,11 +167,24 @@ def maxima(surface: Surface, initial: Array, final: Array, seed: int) -> list[tu
             t = k / (IMAGES + 1)
             image.positions += np.sin(np.pi * t) * bulges[0] + np.sin(2 * np.pi * t) * bulges[1] / 2
     FIRE(band, logfile=None, maxstep=0.1).run(fmax=0.5, steps=120)
+    relaxed = peaks(images)
     band.climb = True
     FIRE(band, logfile=None, maxstep=0.1).run(fmax=0.05, steps=300)
-    energies = np.array([image.get_potential_energy() for image in images])
-    xs = np.array([image.positions.ravel() for image in images])
-    peaks = [k for k in range(1, IMAGES + 1) if energies[k] > max(energies[k - 1], energies[k + 1])]
-    if not peaks:
+    climbed = peaks(images)
+    # Where images are far apart the tangent can miss the ridge, and the climbing image runs away uphill.
+    runaway = max((e for *_, e in climbed), default=-np.inf) > max((e for *_, e in relaxed), default=np.inf) + 1.0
+    found = relaxed if runaway or not climbed else climbed
+    if not found:
         raise NotFound("the band has no interior maximum")
-    return [(xs[k], (xs[k + 1] - xs[k - 1]) / np.linalg.norm(xs[k + 1] - xs[k - 1]), energies[k]) for k in peaks]
+    return found
+
+
+def peaks(images: list[Atoms]) -> list[tuple[Array, Array, float]]:
+    """Positions, tangents and energies of the maxima along a band."""
+    energies = [image.get_potential_energy() for image in images]
+    xs = [image.positions.ravel().copy() for image in images]
+    return [
+        (xs[k], (xs[k + 1] - xs[k - 1]) / np.linalg.norm(xs[k + 1] - xs[k - 1]), energies[k])
+        for k in range(1, len(images) - 1)
+        if energies[k] > max(energies[k - 1], energies[k + 1])
+    ]

@@ -68,7 +68,7 @@ TUNED = (
     Reaction(
         "diels_alder",
         f"ethylene + butadiene -> cyclohexene, in the set of {BAKER_CHAN}; geometries built here; "
-        "starts on the shelf of the van-der-Waals complex (force 1.2e-3 eV/Å), 9 meV above and 3.5 Å before its minimum",
+        "starts on the shelf of the van der Waals complex (1.2e-3 eV/Å), 9 meV above and 3.5 Å before its minimum",
         # diene C0=C1-C2=C3, ethylene C4=C5; C3-C4 and C5-C0 form
         bonds="0-1 1-2 2-3 4-5 0-6 0-7 1-8 2-9 3-10 3-11 4-12 4-13 5-14 5-15",
         forms="3-4 0-5",

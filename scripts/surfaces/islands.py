@@ -8,6 +8,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import fcc111
 from ase.constraints import FixAtoms
+
 from surfaces.process import Ends, Process
 
 NEAREST = 2.7442  # Å
@@ -43,7 +44,8 @@ def slide() -> Ends:
 
 def corner() -> Ends:
     """One corner atom moves on by one site: out of the hexagon, still touching one atom of it."""
-    return island(HEXAGON), island(((1, 1), *HEXAGON[1:]))
+    # The other site of this kind, (1, 1), is no minimum: the atom falls back.
+    return island(HEXAGON), island(((2, -1), *HEXAGON[1:]))
 
 
 def shear() -> Ends:

@@ -8,12 +8,13 @@ import numpy as np
 from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc100, fcc110, fcc111
 from ase.constraints import FixAtoms
+
 from surfaces.process import Ends, Process
 
 EMT = "effective medium theory (K. W. Jacobsen, P. Stoltze and J. K. Nørskov, doi:10.1016/0039-6028(96)00816-3)"
 FACES = {"100": fcc100, "110": fcc110, "111": fcc111}
 SIZES = {"100": (2, 2, 3), "110": (2, 3, 4), "111": (2, 2, 3)}
-Site = str | tuple[float, float]
+Place = tuple[str, tuple[float, float]]
 
 
 def slab(metal: str, face: str, size: tuple[int, int, int]) -> Atoms:
@@ -31,13 +32,13 @@ def hop(
     metal: str,
     adsorbate: str,
     face: str,
-    sites: tuple[tuple[Site, tuple[int, int]], tuple[Site, tuple[int, int]]],
+    places: tuple[Place, Place],
     height: float,
     size: tuple[int, int, int] | None = None,
 ) -> Ends:
-    """An adatom in two sites, each a site of the face and the cell (i, j) it lies in."""
+    """An adatom in two sites, each given by its site and the surface cell that lies in."""
     ends = []
-    for site, offset in sites:
+    for site, offset in places:
         atoms = slab(metal, face, size or SIZES[face])
         add_adsorbate(atoms, adsorbate, height, site, offset=offset)
         # The lowest layer alone would be too little to hold the four layers of an open face.
@@ -93,6 +94,8 @@ def pair(metal: str) -> Ends:
 
 
 HOLLOWS = (("hollow", (0, 0)), ("hollow", (1, 0)))
+# Two cells wide, a hop is half a period, and which way is the short one is left to rounding unless it starts short.
+HOLLOWS_IN_TWO = (("hollow", (0, 0)), ("hollow", (0.97, 0)))
 ALONG = (("hollow", (0, 0)), ("hollow", (0, 1)))
 THREEFOLD = (("fcc", (0, 0)), ("hcp", (0, 0)))
 
@@ -108,14 +111,20 @@ def solid(name: str, ends: partial[Ends], what: str, tuned: bool = False) -> Pro
 HOPS = (
     surface(
         "au_al100_hop",
-        partial(hop, "Al", "Au", "100", HOLLOWS, 1.7),
+        partial(hop, "Al", "Au", "100", HOLLOWS_IN_TWO, 1.7),
         5,
         "Au adatom on Al(100), hollow to hollow over the bridge, the example of ASE's tutorials",
         tuned=True,
     ),
-    surface("al_al100_hop", partial(hop, "Al", "Al", "100", HOLLOWS, 1.8), 5, "Al adatom on Al(100), hop", tuned=True),
+    surface(
+        "al_al100_hop",
+        partial(hop, "Al", "Al", "100", HOLLOWS, 1.8, (3, 3, 3)),
+        5,
+        "Al adatom on Al(100), hop",
+        tuned=True,
+    ),
     surface("pt_pt100_hop", partial(hop, "Pt", "Pt", "100", HOLLOWS, 1.8, (3, 3, 3)), 5, "Pt adatom on Pt(100), hop"),
-    surface("ni_ni100_hop", partial(hop, "Ni", "Ni", "100", HOLLOWS, 1.6), 5, "Ni adatom on Ni(100), hop"),
+    surface("ni_ni100_hop", partial(hop, "Ni", "Ni", "100", HOLLOWS, 1.6, (3, 3, 3)), 5, "Ni adatom on Ni(100), hop"),
     surface(
         "o_cu111_hop", partial(hop, "Cu", "O", "111", THREEFOLD, 1.2), 5, "O on Cu(111), fcc to hcp site", tuned=True
     ),

@@ -6,6 +6,7 @@ from functools import partial
 
 from ase import Atoms
 from ase.constraints import FixCartesian
+
 from surfaces.process import Ends, Process
 
 Point = tuple[float, float]
@@ -46,7 +47,7 @@ PLANAR = (
         "wolfe-quapp",
         partial(points, (1.124, -1.485), (-0.822, -1.367)),
         images=5,
-        source="Wolfe-Quapp surface (0.2 eV per unit), from the minimum near (1.12, -1.49) to that near (-0.82, -1.37): "
+        source="Wolfe-Quapp surface (0.2 eV per unit), minimum near (1.12, -1.49) to that near (-0.82, -1.37): "
         "the pair with the lowest saddle between them; W. Quapp, doi:10.1063/1.1885467",
     ),
 )

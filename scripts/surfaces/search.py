@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ase.optimize import FIRE, LBFGS
 from numpy.typing import NDArray
 
 from sciopt.core.errors import SciOptError
+from sciopt.core.run import Snapshot
 from sciopt.neb.connect import Descent, connects, displacement
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.initial_path import perturb
@@ -29,6 +31,7 @@ STATIONARY = 3e-4  # eV/Å, at saddles
 SAME = 0.2  # Å: minima closer than this are one
 DEPTH = 4  # chains between intermediate minima may branch this often
 BEND = 0.1  # Å
+POINTS = 300  # band points after which a search from a bad start is given up
 
 
 class NotFound(Exception):
@@ -111,12 +114,22 @@ def search(surface: Surface, a: Array, b: Array, images: int, starts: int) -> li
     return sorted(found, key=lambda one: round(one.top.energy, 4))
 
 
-def by_sciopt(surface: Surface, a: Array, b: Array, images: int, path: Array | str = "auto") -> tuple[Array, Array, int]:
+def by_sciopt(
+    surface: Surface, a: Array, b: Array, images: int, path: Array | str = "auto"
+) -> tuple[Array, Array, int]:
     """Top image, its tangent, and the calls of `find_path`."""
     coordinates = surface.coordinates
-    found = find_path(coordinates.atoms(a), coordinates.atoms(b), surface.factory, images=images, path=path)
+    points = count()
+
+    def give_up(_: Snapshot) -> None:
+        if next(points) > POINTS:
+            raise StopIteration
+
+    found = find_path(
+        coordinates.atoms(a), coordinates.atoms(b), surface.factory, images=images, path=path, callback=give_up
+    )
     if not found.converged:
-        log.warning("    find_path: %s", found.reason)
+        log.warning("    find_path: %s, largest band force %.3f eV/Å", found.reason, found.fmax)
     if found.climbing is None:
         raise NotFound("no interior maximum")
     return found.X[found.climbing + 1], found.tangents[found.climbing], found.calls["images"]
@@ -154,7 +167,11 @@ def chained(surface: Surface, a: Array, b: Array, x: Array, mode: Array, depth: 
     if depth == DEPTH:
         raise NotFound(f"the chain does not close: {connection.message}")
     log.info("    chain %d: %s", depth, connection.message)
-    left, right = (_bottom(surface, down, a, b) for down in (connection.backward, connection.forward))
+    sides = [connection.backward, connection.forward]
+    if sides[0].reached == "final" or sides[1].reached == "initial":
+        # On a bent path the direction at the saddle may point away from where it leads.
+        sides.reverse()
+    left, right = (_bottom(surface, down, a, b) for down in sides)
     before = _joined(surface, a, left, depth + 1)
     return [*before, saddle, *_joined(surface, right, b, depth + 1)]
 

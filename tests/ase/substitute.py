@@ -1,7 +1,7 @@
 """A pytest plugin that runs ASE's own tests with sciopt's optimizers under ASE's names.
 
-Loaded with ``-p substitute`` in a process of its own, before any test module is imported. The environment variable
-SUBSTITUTE names the class that takes the place of the optimizers sciopt has no namesake of.
+Loaded with ``-p substitute`` into a process of its own. The environment variable SUBSTITUTE names the class that takes
+the place of the optimizers sciopt has no namesake of.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 import ase.optimize
-import ase.optimize.bfgs
 import ase.optimize.fire
 import ase.optimize.fire2
 import ase.optimize.lbfgs
@@ -20,27 +19,24 @@ import pytest
 import sciopt.ase
 
 CLASSES = [getattr(sciopt.ase, name) for name in sciopt.ase.__all__ if name != "StepOptimizer"]
-STANDIN = getattr(sciopt.ase, os.environ.get("SUBSTITUTE", "LBFGS"))
 # There is no curvature model for a function of two variables.
 MODELLED = (sciopt.ase.PreconditionedFIRE, sciopt.ase.PreconditionedLBFGS)
 SECANT = (sciopt.ase.LBFGS, sciopt.ase.PreconditionedLBFGS)
 
 
-def named(name: str, base: type) -> type:
-    """A subclass of `base` that log files and trajectories call `name`."""
-    return type(name, (base,), {})
-
-
-for name in ("FIRE", "FIRE2", "LBFGS", "ODE12r"):
-    setattr(ase.optimize, name, getattr(sciopt.ase, name))
-for name in ("BFGS", "QuasiNewton", "BFGSLineSearch", "GoodOldQuasiNewton"):
-    setattr(ase.optimize, name, named(name, STANDIN))
-ase.optimize.MDMin = named("MDMin", sciopt.ase.FIRE)
-ase.optimize.bfgs.BFGS = ase.optimize.BFGS
-# Basin hopping takes its default optimizer from here.
-ase.optimize.fire.FIRE = sciopt.ase.FIRE
-ase.optimize.fire2.FIRE2 = sciopt.ase.FIRE2
-ase.optimize.lbfgs.LBFGS = sciopt.ase.LBFGS
+def pytest_configure() -> None:
+    """Put our classes where test modules will import ASE's from."""
+    standin = getattr(sciopt.ase, os.environ["SUBSTITUTE"])
+    for name in ("FIRE", "FIRE2", "LBFGS", "ODE12r"):
+        setattr(ase.optimize, name, getattr(sciopt.ase, name))
+    for name in ("BFGS", "QuasiNewton"):
+        # Log files and trajectories name the class.
+        setattr(ase.optimize, name, type(name, (standin,), {}))
+    ase.optimize.MDMin = type("MDMin", (sciopt.ase.FIRE,), {})
+    # Basin hopping takes its default optimizer from here.
+    ase.optimize.fire.FIRE = sciopt.ase.FIRE
+    ase.optimize.fire2.FIRE2 = sciopt.ase.FIRE2
+    ase.optimize.lbfgs.LBFGS = sciopt.ase.LBFGS
 
 
 def pytest_pycollect_makeitem(collector: pytest.Module, name: str, obj: Any) -> None:

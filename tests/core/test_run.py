@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -130,8 +129,15 @@ def test_converging_with_the_last_affordable_evaluation_is_converging() -> None:
 
 
 def test_and_waits_for_both_and_names_both() -> None:
-    result = run(Bowl(), descent(), (Residual(1e-1) & Plateau(1e-3, window=5)) | Budget(1000))
-    loose = run(Bowl(), descent(), Residual(1e-1))
+    class Raised(Bowl):
+        """A minimum of 1, not 0: a plateau is relative to the value."""
+
+        def evaluate(self, x: np.ndarray) -> Evaluation:
+            ev = super().evaluate(x)
+            return Evaluation(x, ev.force, ev.value + 1.0)
+
+    result = run(Raised(), descent(), (Residual(1e-1) & Plateau(1e-3, window=5)) | Budget(1000))
+    loose = run(Raised(), descent(), Residual(1e-1))
     assert result.converged and " and " in str(result.reason)
     assert len(result.history) > len(loose.history)
     assert Plateau(1e-3, window=5)(Progress(result.evaluation, result.history, Flat())) is not None
@@ -342,7 +348,6 @@ def test_limits_per_block_shrink_where_the_block_failed() -> None:
 
     method = StepMethod(PerBlock(), Adaptive(np.full(3, 0.1), power, shrink=0.25), Blocks())
     result = run(BlockBowl({3: failing("image 1", (1,))}), method, Budget(2))
-    assert result.state.limit.size.tolist() == [0.1, 0.1, 0.1]
     before = result.state.limit.size
     after = method.failed(result.state, EvaluationFailed("image 1", (1,)))
     assert after.limit.size.tolist() == [before[0], before[1] * 0.25, before[2]]

@@ -75,13 +75,13 @@ def mueller() -> System:
 @pytest.fixture(scope="session")
 def _hop() -> System:
     def relaxed(shift: float, bridge: bool = False) -> Atoms:
-        slab = fcc100("Al", size=(2, 2, 2), vacuum=8.0)
+        slab = fcc100("Al", size=(3, 2, 2), vacuum=8.0)
         add_adsorbate(slab, "Au", 1.7, "hollow")
         slab.positions[-1, 0] += shift
-        slab.set_constraint(FixAtoms([0, 1, 2, 3]))
+        slab.set_constraint(FixAtoms(range(6)))
         if bridge:
             # By symmetry the saddle is where the adatom sits on the bridge.
-            slab.set_constraint([FixAtoms([0, 1, 2, 3]), FixCartesian([8], mask=(True, True, False))])
+            slab.set_constraint([FixAtoms(range(6)), FixCartesian([12], mask=(True, True, False))])
         slab.calc = EMT()
         BFGS(slab, logfile=None).run(fmax=1e-3)
         return slab

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from sciopt.core.errors import InputError
-from sciopt.neb.band import TANGENTS, BandForce, BandLaw, band_force, branches, highest, rigid_bases, without
+from sciopt.neb.align import project_out, rigid_bases
+from sciopt.neb.band import TANGENTS, BandForce, BandLaw, band_force, branches, highest
 from sciopt.neb.coordinates import Coordinates
 
 ATOMS = 5
@@ -240,7 +241,7 @@ def test_rigid_motions_are_orthonormal_and_complete(seed: int, count: int, linea
     arms = positions - positions.mean(axis=0)
     for axis in np.eye(3):
         for motion in (np.cross(axis, arms), np.tile(axis, (count, 1))):
-            left = without(bases[None], motion.reshape(1, -1))
+            left = project_out(bases[None], motion.reshape(1, -1))
             assert np.abs(left).max() < 1e-7 * max(size, 1.0)
 
 

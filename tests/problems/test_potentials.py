@@ -90,6 +90,30 @@ def test_leps_of_one_bond_is_a_morse_curve(r: float) -> None:
         assert leps(distances)[0] == pytest.approx((coulomb - abs(exchange)) / (1 + sato), rel=1e-9)
 
 
+def published_leps(ab: float, bc: float, ac: float) -> float:
+    """The formula of Jónsson, Mills and Jacobsen's appendix term by term, Sato parameters a, b and c."""
+
+    def coulomb(depth: float, r: float) -> float:
+        return depth / 2 * (1.5 * np.exp(-2 * 1.942 * (r - 0.742)) - np.exp(-1.942 * (r - 0.742)))
+
+    def exchange(depth: float, r: float) -> float:
+        return depth / 4 * (np.exp(-2 * 1.942 * (r - 0.742)) - 6 * np.exp(-1.942 * (r - 0.742)))
+
+    a, b, c = 1.05, 1.80, 1.05
+    j_ab, j_bc, j_ac = exchange(4.746, ab), exchange(4.746, bc), exchange(3.445, ac)
+    squares = j_ab**2 / a**2 + j_bc**2 / b**2 + j_ac**2 / c**2
+    products = j_ab * j_bc / (a * b) + j_bc * j_ac / (b * c) + j_ab * j_ac / (a * c)
+    sum_of_coulombs = coulomb(4.746, ab) / a + coulomb(4.746, bc) / b + coulomb(3.445, ac) / c
+    return float(sum_of_coulombs - np.sqrt(squares - products))
+
+
+@given(ab=st.floats(0.5, 3.2), bc=st.floats(0.5, 3.2), ac=st.floats(1.0, 4.0), y=st.floats(-4.0, 4.0))
+def test_leps_is_the_published_formula(ab: float, bc: float, ac: float, y: float) -> None:
+    assert leps([ab, bc, ac])[0] == pytest.approx(published_leps(ab, bc, ac), abs=1e-9)
+    spring = 2 * 0.2025 * (ab - (3.742 / 2 - y / 1.154)) ** 2
+    assert leps_oscillator(ab, y)[0] == pytest.approx(published_leps(ab, 3.742 - ab, 3.742) + spring, abs=1e-9)
+
+
 def test_leps_knows_which_bond_is_which() -> None:
     short = leps([0.742, 3.0, 3.742])[0]
     assert short == pytest.approx(-4.746 / 1.05, rel=0.01)

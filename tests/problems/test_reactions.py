@@ -38,22 +38,16 @@ BONDS = {
     "formohydroxamic_acid": ("H-O", "H-O"),
     "acetone_enolization": ("C-H", "H-O"),
     "formic_acid_dimer": ("H-O H-O", "H-O H-O"),
-    "cyclopropane_propene": ("C-C C-H", "C-H"),
     "formyl_chloride_elimination": ("C-Cl C-H", "Cl-H"),
     "fluoroethane_elimination": ("C-F C-H", "F-H"),
     "carbonic_acid_decomposition": ("C-O H-O", "H-O"),
-    "cyclopropyl_allyl": ("C-C", ""),
-    "bicyclobutane_butadiene": ("C-C C-C", ""),
     "hexatriene_cyclohexadiene": ("", "C-C"),
-    "tetrazine_decomposition": ("C-N C-N N-N", ""),
     "fulminic_acid_ethylene": ("", "C-C C-O"),
     "claisen": ("C-O", "C-C"),
-    "cope": ("C-C", "C-C"),
     "pentadiene_shift": ("C-H", "C-H"),
 }
 # Torsions (atoms, angle before, angle after, degrees, up to a mirror image); the bonds stay.
 TORSIONS = {
-    "butadiene_rotation": ((0, 1, 2, 3), 180, 30),
     "butane_rotation": ((0, 1, 2, 3), 180, 62),
     "ethanol_rotation": ((0, 1, 2, 3), 180, 60),
     "difluoroethane_rotation": ((0, 1, 2, 3), 70, 180),
