@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
+from sciopt.neb.draw import draw_structure, viewpoint
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["new_axes", "plot_profile", "profile", "save_figure"]
 
+# Larger systems are not told apart at the size of a thumbnail.
+_DRAWN = 60
 _LINE, _POINT, _SADDLE, _QUIET = "#1f4e79", "#1f4e79", "#c0392b", "#7f8c8d"
 
 
@@ -25,9 +29,9 @@ def new_axes() -> Axes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.0, 4.4), layout="constrained")
+    figure = Figure(figsize=(7.0, 4.4))
     FigureCanvasAgg(figure)
-    return figure.add_subplot()
+    return figure.add_axes((0.11, 0.13, 0.86, 0.74))
 
 
 def save_figure(ax: Axes, path: str | Path) -> None:
@@ -70,6 +74,7 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
     -------
     The matplotlib axes, for further changes or ``ax.figure.savefig``.
     """
+    own = ax is None
     if ax is None:
         ax = new_axes()
     s, energy = profile(result)
@@ -107,7 +112,27 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
         color="#444444",
         loc="left",
     )
+    if own and 1 < len(result.coordinates.template) <= _DRAWN:
+        _show_structures(result, ax)
     return ax
+
+
+def _show_structures(result: PathResult, ax: Axes) -> None:
+    """Reactant, highest image and product in a row below the profile, where the path has them."""
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        return
+    top = int(np.argmax(result.energies))
+    places = sorted({0, top, len(result.X) - 1})
+    structures = [result.coordinates.atoms(result.X[place]) for place in places]
+    view = viewpoint(structures)
+    figure.set_size_inches(7.0, 6.2)
+    ax.set_position((0.11, 0.38, 0.86, 0.53))
+    names = {0: "initial", top: "highest image", len(result.X) - 1: "final"}
+    for column, (place, atoms) in enumerate(zip(places, structures, strict=True)):
+        inset = figure.add_axes((0.03 + column * 0.97 / len(places), 0.01, 0.94 / len(places), 0.24))
+        draw_structure(inset, atoms, view)
+        inset.set_title(names[place], fontsize=9, color="#444444", pad=2)
 
 
 def _mark_saddle(result: PathResult, ax: Axes, top: int) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.io import read
+from ase.io import iread
 
 from sciopt.core.errors import InputError
 from sciopt.core.history import History
@@ -40,7 +40,7 @@ def stored_path(folder: str | Path) -> PathResult:
         raise InputError(
             f"{folder} holds no path yet (neither path.extxyz nor path.traj); was it written by sciopt neb?"
         )
-    frames = read(file, index=":")
+    frames = list(iread(file, index=":"))
     count = summary.get("images") or _images_logged(folder)
     frames = frames[-(count + 2) :]
     coordinates = Coordinates.of(frames[0])
@@ -89,7 +89,7 @@ def plot_run(folder: str | Path, output: str | Path | None = None, convergence: 
 def _convergence(folder: Path) -> Axes:
     if not (folder / "path.traj").exists():
         raise InputError(f"{folder} holds no bands (path.traj); was it written by sciopt neb?")
-    frames = read(folder / "path.traj", index=":")
+    frames = list(iread(folder / "path.traj", index=":"))
     count = (_summary(folder).get("images") or _images_logged(folder)) + 2
     coordinates = Coordinates.of(frames[0])
     law = BandLaw(_summary(folder).get("parameters", {}).get("spring", 0.1))
