@@ -114,10 +114,10 @@ def _images(optimizable: Optimizable) -> list[Atoms]:
 
 def _model_block(atoms: Atoms) -> Block:
     coordinates = _coordinates(atoms)
-    pairs = shortest_pairs([atoms])
 
     def build(x: Array) -> Callable[[Array], Array]:
-        model = model_hessian(coordinates, x[coordinates.free], pairs)
+        point = x[coordinates.free]
+        model = model_hessian(coordinates, point, shortest_pairs([coordinates.atoms(point)]))
         if issparse(model):
             inverse = splu((model + SHIFT * eye_array(coordinates.size)).tocsc()).solve
         else:

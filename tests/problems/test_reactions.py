@@ -48,9 +48,9 @@ BONDS = {
 }
 # Torsions (atoms, angle before, angle after, degrees, up to a mirror image); the bonds stay.
 TORSIONS = {
+    "butadiene_rotation": ((0, 1, 2, 3), 180, 30),
     "butane_rotation": ((0, 1, 2, 3), 180, 62),
     "ethanol_rotation": ((0, 1, 2, 3), 180, 60),
-    "difluoroethane_rotation": ((0, 1, 2, 3), 70, 180),
 }
 INVERSIONS = ("ammonia_inversion",)
 ROWS = {row["name"]: row for row in csv.DictReader((DATA / "reactions.csv").read_text().splitlines())}
