@@ -17,10 +17,10 @@ from sciopt.core.errors import SciOptError
 from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.images import Images
-from sciopt.neb.initial_path import candidates, choose, perturb
+from sciopt.neb.initial_path import perturb
 from sciopt.neb.ledger import Ledger
 from sciopt.neb.path import find_path
-from sciopt.neb.setup import ready_ends
+from sciopt.neb.setup import initial_path, ready_ends
 from sciopt.problems import path_problem
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def starts(name: str, count: int) -> Iterator[Start]:
     coordinates = Coordinates.of(problem.initial)
     with Images(coordinates, problem.calculator, count=problem.images) as evaluator:
         ends = ready_ends(evaluator, problem.initial, problem.final, problem.images, Ledger(evaluator))
-    X = choose(candidates(*ends.x, problem.images, ends.coordinates)).band
+    _, X = initial_path(ends, problem.images)
     for seed in range(count):
         bent = X if seed == 0 else perturb(X, ends.coordinates, AMPLITUDE, seed=seed)
         yield Start(problem, seed, ends.coordinates, bent)

@@ -60,7 +60,7 @@ def neb(
     out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("neb"),
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the screen.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed, recorded with the run.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of what breaks the symmetry of the initial path.")] = 0,
 ) -> int:
     """Find the minimum-energy path between two structures and the saddle point on it."""
     from sciopt.neb.interpolate import INTERPOLATIONS

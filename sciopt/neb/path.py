@@ -130,7 +130,7 @@ def find_path(
     callback
         Called with the core's `Snapshot` after every band point; raise StopIteration to stop.
     seed
-        Reserved for methods that draw random numbers; recorded.
+        Of the small displacements that break the symmetry of an automatic initial path.
     options
         Options of the method.
 
@@ -199,7 +199,7 @@ def find_path(
         ends = ready_ends(evaluator, initial, final, images, ledger, relax=relax, limit=limit, fmax=fmax, noise=noise)
         band = folder.last_band() if folder is not None else None
         if band is None or len(band) != images + 2:
-            _, band = initial_path(ends, images, path)
+            _, band = initial_path(ends, images, path, seed)
         elif np.abs(band[[0, -1]] - ends.x).max() > 1e-6:
             raise RestartMismatch(f"{out} holds a run between other end points; use another folder")
         search = Search(evaluator, ledger, ends, band, fmax, noise, max_calls, folder, callback, certify, check, climb)

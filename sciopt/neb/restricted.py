@@ -44,14 +44,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PerAtom(Flat):
     """Flat space that measures a step by the atom that moves farthest."""
 
-    coordinates: Coordinates | None = None
+    coordinates: Coordinates
 
     def length(self, step: NDArray[np.float64]) -> float:
-        return super().length(step) if self.coordinates is None else float(self.coordinates.longest(step))
+        return float(self.coordinates.longest(step))
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ MAX_REFUSED = 5
 MAX_MEASUREMENTS = 4
 FAILURES = (BudgetSpent, EvaluationFailed, NotFinite)
 # Steps in a row along a mode that the model calls convex, before asking the true forces. Leaving a basin takes some.
-CONVEX = 6
+CONVEX = 3
 # Overlap from which an eigenvector counts as the mode that was asked for.
 LIKE = 0.3
 

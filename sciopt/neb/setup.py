@@ -11,7 +11,7 @@ import numpy as np
 from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.neb.align import align, align_band, rotation
 from sciopt.neb.endpoints import check_forces, check_pair, is_rigid
-from sciopt.neb.initial_path import candidates, choose, close_contacts
+from sciopt.neb.initial_path import candidates, choose, close_contacts, perturb
 from sciopt.neb.interpolate import INTERPOLATIONS, interpolate
 from sciopt.neb.relax import minimum
 
@@ -32,6 +32,9 @@ log = logging.getLogger("sciopt")
 # Fraction of the sum of covalent radii: closer atoms on the initial path make most electronic-structure codes fail.
 _CLOSE = 0.55
 _HOPELESS = 0.25
+# Forces never leave a symmetry of the path: between planar molecules every band stays planar and converges to the
+# highest planar point, be it a saddle or not. This much (Å) lets it fall off.
+_BREAK = 0.02
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,9 @@ def ready_ends(
     return Ends(coordinates, (xs[0], xs[1]), (first, last))
 
 
-def initial_path(ends: Ends, count: int, how: str | Sequence[Atoms] | Array) -> tuple[str, Array]:
+def initial_path(
+    ends: Ends, count: int, how: str | Sequence[Atoms] | Array = "auto", seed: int = 0
+) -> tuple[str, Array]:
     """Name and (M+2, n) positions of the path to start from.
 
     Parameters
@@ -108,8 +113,10 @@ def initial_path(ends: Ends, count: int, how: str | Sequence[Atoms] | Array) -> 
     count
         Movable images, M.
     how
-        ``"auto"`` (the best of several candidates), a name in `sciopt.neb.interpolate.INTERPOLATIONS`, a sequence of
+        ``"auto"`` (the best of several candidates, its symmetry broken), a name in `sciopt.neb.interpolate.INTERPOLATIONS`, a sequence of
         Atoms, or an array (M+2, n).
+    seed
+        Of the displacements that break the symmetry.
 
     Raises
     ------
@@ -120,7 +127,7 @@ def initial_path(ends: Ends, count: int, how: str | Sequence[Atoms] | Array) -> 
     if isinstance(how, str):
         if how == "auto":
             chosen = choose(candidates(*ends.x, count, coordinates))
-            name, X = chosen.name, chosen.band
+            name, X = chosen.name, perturb(chosen.band, coordinates, _BREAK, seed=seed)
         else:
             if how not in INTERPOLATIONS:
                 raise InputError(f"unknown initial path {how!r}; known are auto, {', '.join(INTERPOLATIONS)}")

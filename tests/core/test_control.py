@@ -306,6 +306,19 @@ def test_fire_is_the_law_with_the_power_as_signal() -> None:
 # The method around the control ---------------------------------------------------------------------------------------
 
 
+def test_reversal_shortens_only_the_variable_that_oscillates() -> None:
+    stiffness = np.array([1.0, 15.0])  # at a step of 0.1 the second one jumps over its minimum
+    method = StepMethod(GradientDescent(), Adaptive(0.1, reversal, grow=1.0, shrink=0.7), FLAT)
+    now = method.start(Evaluation(np.ones(2), -stiffness))
+    sizes = []
+    for _ in range(6):
+        now = method.advance(now, Evaluation(now.trial, -stiffness * now.trial))
+        sizes.append(np.broadcast_to(now.limit.size, 2).tolist())
+    # Two steps are needed to see a reversal. A step of 0.07 still jumps over; one of 0.049 does not, but turns back.
+    assert [first for first, _ in sizes] == [0.1] * 6
+    assert [second for _, second in sizes] == pytest.approx([0.1, 0.07, 0.049, 0.0343, 0.0343, 0.0343])
+
+
 def rejecting(x: float = -1.2) -> tuple[StepMethod, State]:
     control = Adaptive(1.0, Ratio(), grow=2.0, shrink=0.25, radius=True, reject=True)
     method = StepMethod(WithinRadius(GradientDescent()), control, FLAT)

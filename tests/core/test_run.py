@@ -314,7 +314,7 @@ class BlockBowl(Bowl):
     space = Blocks()
 
     def start(self) -> np.ndarray:
-        return np.array([1.0, -1.0, 0.3, 0.7, -1.1, 0.9])
+        return np.array([1.0, -1.1, 0.37, 0.7, -1.3, 0.9]) / 7.0
 
     def evaluate(self, x: np.ndarray) -> Evaluation:
         self.visited.append(x)
@@ -324,7 +324,7 @@ class BlockBowl(Bowl):
 
 def test_failing_blocks_are_shortened_and_the_others_stay_exactly_where_they_were() -> None:
     problem = BlockBowl({3: failing("image 1", (1,)), 4: failing("images 1 and 2", (1, 2))})
-    run(problem, descent(0.123, Blocks()), Budget(4))
+    run(problem, descent(0.31, Blocks()), Budget(4))
     here, third, fourth, fifth = (x.reshape(3, 2) for x in problem.visited[1:5])
     assert (fourth[[0, 2]] == third[[0, 2]]).all()
     assert fourth[1] == pytest.approx(here[1] + 0.5 * (third[1] - here[1]), rel=1e-14)
@@ -335,7 +335,7 @@ def test_failing_blocks_are_shortened_and_the_others_stay_exactly_where_they_wer
 
 def test_a_failure_that_names_no_block_shortens_all() -> None:
     problem = BlockBowl({3: failing()})
-    run(problem, descent(0.123, Blocks()), Budget(3))
+    run(problem, descent(0.31, Blocks()), Budget(3))
     here, third, fourth = problem.visited[1:4]
     assert fourth == pytest.approx(here + 0.5 * (third - here), rel=1e-14)
 
@@ -405,6 +405,17 @@ def noisy_runs(
     method: Method, steps: int, average: Tail | Polyak | None, sigma: float = 0.1, known: bool = True
 ) -> list[Result]:
     return [run(Noisy(seed, sigma, known), method, Budget(steps), average=average) for seed in SEEDS]
+
+
+def test_the_averages_are_means_of_the_points_they_name() -> None:
+    points = np.random.default_rng(2).normal(size=(7, 3))
+    for average, expected in ((Tail(3), points[4:]), (Tail(50), points), (Polyak(2), points[2:]), (Polyak(), points)):
+        mean = average.start(Evaluation(points[0], -points[0]))
+        for x in points[1:]:
+            mean = average.add(mean, Evaluation(x, -x))
+        assert mean.x() == pytest.approx(expected.mean(axis=0))
+        assert mean.force() == pytest.approx(-expected.mean(axis=0))
+        assert (mean.points, mean.seen) == (len(expected), 7)
 
 
 @pytest.mark.parametrize("average", [Tail(150), Polyak(burn_in=150)])

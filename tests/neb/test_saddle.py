@@ -463,6 +463,21 @@ def test_points_that_cannot_be_evaluated_are_avoided(failure):
     np.testing.assert_allclose(saddle.x, SADDLES["BC"][:2], atol=6e-4)
 
 
+@pytest.mark.parametrize("calls", [2, 20])
+def test_a_failed_curvature_measurement_ends_the_search_with_a_reason(calls):
+    coordinates, x = square_pyramid()
+    surface = Surface(lennard_jones)
+
+    def failing(x):
+        if surface.calls >= calls:
+            raise EvaluationFailed("the electrons did not settle")
+        return surface(x)
+
+    saddle = refine_saddle(failing, x, coordinates)
+    assert not saddle.converged and not saddle.measured
+    assert "could not be evaluated: the electrons did not settle" in saddle.reason
+
+
 def test_both_sides_in_one_basin_is_said():
     """A tilted circular trough: one minimum, and one saddle opposite to it that leads there both ways round."""
 
