@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -11,7 +11,6 @@ from sciopt.core.errors import InputError
 from sciopt.core.evaluation import Evaluation
 from sciopt.neb.align import project_out, rigid_bases
 from sciopt.neb.band import BandLaw, band_force
-from sciopt.neb.interpolate import redistribute
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -35,15 +34,12 @@ class BandSpace:
         Longest displacement of an atom per step, in Å.
     cap
         What is shortened when an atom would move too far: every image by itself, or the whole band (direction kept).
-    ends
-        (2, n) the fixed ends; given, every move is followed by redistribution at equal distances (string method).
     """
 
     coordinates: Coordinates
     images: int
     maxstep: float = 0.2
     cap: Literal["image", "band"] = "band"
-    ends: Array | None = field(default=None, repr=False)
 
     def _band(self, v: Array) -> Array:
         return v.reshape(self.images, -1)
@@ -71,10 +67,7 @@ class BandSpace:
         if self.coordinates.rigid:
             step = project_out(rigid_bases(self._band(x)), self._band(step)).ravel()
         # Adding a zero that is not exactly zero would make a resting image look new and cost an evaluation.
-        y = np.where(step == 0.0, x, x + step)
-        if self.ends is None:
-            return y
-        return redistribute(np.vstack([self.ends[:1], self._band(y), self.ends[1:]]))[1:-1].ravel()
+        return np.where(step == 0.0, x, x + step)
 
     def between(self, x: Array, y: Array) -> Array:
         return y - x

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from sciopt.core.control import Control
@@ -13,9 +14,11 @@ from sciopt.core.space import Preconditioned
 from sciopt.neb.band_problem import BandSpace
 from sciopt.neb.imagewise import imagewise_method
 from sciopt.neb.precondition import band_preconditioner, shifted_model
+from sciopt.neb.string import Redistributed
 from sciopt.rules import METHODS, make_method
 
 if TYPE_CHECKING:
+    from sciopt.core.space import Space
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
 
@@ -84,13 +87,7 @@ def band_method(
     """
     key = name if isinstance(name, str) else ""
     cap = maxstep if maxstep is not None else _MAXSTEP.get(key, 0.2)
-    space = BandSpace(
-        coordinates,
-        len(X) - 2,
-        cap,
-        "image" if key == "imagewise" else "band",
-        ends=X[[0, -1]] if string else None,
-    )
+    space = BandSpace(coordinates, len(X) - 2, cap, "image" if key == "imagewise" else "band")
     if key == "imagewise":
         if string:
             raise InputError(
@@ -110,14 +107,16 @@ def band_method(
         rule, control = name
         if options:
             raise InputError(f"options {', '.join(options)} belong to named methods; put them into the rule instead")
-        if precondition:
-            return StepMethod(rule, control, Preconditioned(space, band_preconditioner(coordinates, X)))
-        return StepMethod(rule, control, space)
-    if name not in METHODS:
+        within: Space = Preconditioned(space, band_preconditioner(coordinates, X)) if precondition else space
+        method = StepMethod(rule, control, within)
+    elif name not in METHODS:
         raise InputError(f"unknown method {name!r}; known are auto, {', '.join(BAND_METHODS)}")
-    defaults = dict(_DEFAULTS.get(name, {}))
-    if precondition or (precondition is None and name == "lbfgs"):
-        if name == "lbfgs":
-            defaults |= {"h0": 1.0, "auto": False}
-        return make_method(name, Preconditioned(space, band_preconditioner(coordinates, X)), **{**defaults, **options})
-    return make_method(name, space, **{**defaults, **options})
+    else:
+        defaults = dict(_DEFAULTS.get(name, {}))
+        within = space
+        if precondition or (precondition is None and name == "lbfgs"):
+            within = Preconditioned(space, band_preconditioner(coordinates, X))
+            if name == "lbfgs":
+                defaults |= {"h0": 1.0, "auto": False}
+        method = make_method(name, within, **{**defaults, **options})
+    return replace(method, rule=Redistributed(method.rule)) if string else method

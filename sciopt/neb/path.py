@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sciopt.core.errors import InputError, RestartMismatch
-from sciopt.neb.band import BandLaw
+from sciopt.neb.band import BandLaw, highest
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
 from sciopt.neb.images import Images
@@ -87,7 +87,7 @@ def find_path(
         Movable images, M.
     method
         ``"auto"``, ``"imagewise"``, a name in `sciopt.rules.METHODS`, or a pair (rule, control). ``"auto"`` is the
-        image-wise quasi-Newton band, and preconditioned L-BFGS with tail averaging when `noise` is given.
+        image-wise quasi-Newton band; on a string preconditioned L-BFGS, and with tail averaging when `noise` is given.
     climb
         Whether the highest image climbs; a number (eV/Å) lets it begin once the band force is below that.
     fmax
@@ -206,7 +206,7 @@ def find_path(
         law = BandLaw(
             0.0 if springs == "string" else spring, 0.1 * spring if springs == "energy" else None, tangent, bool(climb)
         )
-        chosen = _choose(method, noise)
+        chosen = _choose(method, noise, springs)
         setup = {"string": springs == "string", "precondition": precondition, **options}
         with ledger.book("images"):
             result, checked = search.run(chosen, law, setup)
@@ -237,10 +237,10 @@ def _check_arguments(
         raise InputError(f"max_calls is {max_calls}, but one look at {images} images costs {images}")
 
 
-def _choose(method: str | tuple[Rule, Control], noise: float) -> str | tuple[Rule, Control]:
+def _choose(method: str | tuple[Rule, Control], noise: float, springs: str) -> str | tuple[Rule, Control]:
     if method != "auto":
         return method
-    return "lbfgs" if noise > 0 else "imagewise"
+    return "lbfgs" if noise > 0 or springs == "string" else "imagewise"
 
 
 def _answer(
@@ -274,7 +274,7 @@ def _answer(
         fmax_climbing = float(coordinates.longest(info["true"][climbing]))
         if checked is not None:
             fmax_climbing = min(fmax_climbing, checked.saddle.force_norm)
-    elif converged:
+    elif converged and highest(energies) is None:
         reason = f"{reason}; the path has no interior maximum: the higher end is the barrier"
     return PathResult(
         coordinates=coordinates,

@@ -78,7 +78,7 @@ class Search:
                 stop: Any = SaddleFound(self.fmax)
                 result = self._stage(law, method, {**setup, "saddle_below": LEAVE_BAND}, stop, "saddle")
             else:
-                result = self._stage(law, method, setup, Residual(max(0.5, self.fmax)), "saddle")
+                result = self._stage(law, method, setup, Residual(max(0.5, self.fmax), "band force", "eV/Å"), "saddle")
             if not result.converged:
                 return result, None
             result, checked = self._verify(result, search=True)

@@ -34,7 +34,7 @@ _CLOSE = 0.55
 _HOPELESS = 0.25
 # Forces never leave a symmetry of the path: between planar molecules every band stays planar and converges to the
 # highest planar point, be it a saddle or not. This much (Å) lets it fall off.
-_BREAK = 0.02
+_BREAK = 0.01
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,15 +72,6 @@ def test_moves_of_a_free_molecule_neither_shift_nor_turn_it(rng: np.random.Gener
     assert y[12:].tobytes() == x[12:].tobytes()
 
 
-def test_the_string_method_spaces_images_equally(rng: np.random.Generator) -> None:
-    coordinates = Coordinates.of(molecule_coordinates().template, rigid=False)
-    X = np.linspace(np.zeros(12), np.ones(12), 6)
-    space = BandSpace(coordinates, 4, ends=X[[0, -1]])
-    y = space.move(X[1:-1].ravel(), 0.1 * rng.normal(size=48))
-    lengths = np.linalg.norm(np.diff(np.vstack([X[:1], y.reshape(4, 12), X[-1:]]), axis=0), axis=1)
-    assert lengths.std() < 0.02 * lengths.mean()
-
-
 def test_an_evaluation_holds_the_band_and_its_cost(mueller: Any, counting: Any) -> None:
     calculator = counting(mueller.calculator)
     coordinates = Coordinates.of(mueller.initial)
