@@ -39,7 +39,8 @@ FMAX = 0.05  # eV/Å
 BARRIER_TOLERANCE = 0.010  # eV
 # An optimizer that stops at |F| < 0.05 is not blamed for the last digit of a recalculation.
 FORCE_TOLERANCE = 0.0501
-AMPLITUDE = 0.06  # Å, rms of each of three sine modes
+# Å, rms per component of each of three sine modes; a displacement of as much energy where there are more components.
+AMPLITUDE, COMPONENTS = 0.06, 30
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +122,8 @@ def starts(name: str, count: int) -> Iterator[Start]:
         ends = ready_ends(evaluator, problem.initial, problem.final, problem.images, Ledger(evaluator))
     _, X = initial_path(ends, problem.images)
     for seed in range(count):
-        bent = X if seed == 0 else perturb(X, ends.coordinates, AMPLITUDE, seed=seed)
+        amplitude = AMPLITUDE * min(1.0, (COMPONENTS / ends.coordinates.size) ** 0.5)
+        bent = X if seed == 0 else perturb(X, ends.coordinates, amplitude, seed=seed)
         yield Start(problem, seed, ends.coordinates, bent)
 
 

@@ -76,6 +76,9 @@ atoms, so put those of the final configuration into the order of the initial one
         _check_contacts(name, atoms)
     shift = final.positions - initial.positions
     move = _minimum_image(shift, initial)
+    # Half a cell is as far one way as the other: rounding must not decide, the given image stays.
+    nearer = np.linalg.norm(move, axis=1) < np.linalg.norm(shift, axis=1) - tolerance
+    move = np.where(nearer[:, None], move, shift)
     _check_fixed(initial, move, free, tolerance)
     if wrapped := np.flatnonzero(np.linalg.norm(shift - move, axis=1) > tolerance).tolist():
         logger.warning(

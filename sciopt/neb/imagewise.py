@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sciopt.core.evaluation import Evaluation
     from sciopt.core.method import State
     from sciopt.core.space import Space
-    from sciopt.core.types import Array
+    from sciopt.core.types import Array, Mask
     from sciopt.neb.band_problem import BandSpace
     from sciopt.neb.hessian import HessianModel
 
@@ -49,6 +49,8 @@ class Learned(NamedTuple):
         One Hessian model per image.
     pairs
         Per image, its last secant pairs (s, y), oldest first.
+    floors
+        (M,) least curvature a step of each image trusts, eV/Å².
     following
         Whether the climbing image follows an eigenvector of its model.
     saddle_only
@@ -57,6 +59,7 @@ class Learned(NamedTuple):
 
     models: tuple[HessianModel, ...]
     pairs: tuple[tuple[tuple[Array, Array], ...], ...]
+    floors: Array
     following: bool = False
     saddle_only: float | None = None
 
@@ -81,8 +84,9 @@ class Imagewise(Rule):
         The band's space.
     fmax
         Tolerance in eV/Å. Images with less than `rest` times this rest until their neighbours disturb them.
-    floor
-        Least curvature a step trusts, eV/Å².
+    floor, softest, soften_below
+        Least curvature a step trusts at first, eV/Å²; the fraction of it that images may come down to once the band
+        force is below `soften_below` times `fmax`. Farther out soft directions are where models are wrong most.
     replay
         Most secant pairs per image that are learned again after a new one.
     rest
@@ -99,6 +103,8 @@ class Imagewise(Rule):
     floor: float = 3.0
     replay: int = 4
     rest: float = 0.5
+    softest: float = 0.03
+    soften_below: float = 5.0
     overlap: float = 0.6
     saddle_below: float | None = None
 
@@ -106,7 +112,7 @@ class Imagewise(Rule):
     def start(self, ev: Evaluation, space: Space) -> Learned:
         X = ev.info["X"]
         models = tuple(hessian_model(self.start_model(x)) for x in X[1:-1])
-        return Learned(models, ((),) * len(models))
+        return Learned(models, ((),) * len(models), np.full(len(models), self.floor))
 
     @_SMALL.wrap(limits=1, user_api="blas")
     def learn(self, memory: Learned, here: Evaluation, step: Array, ev: Evaluation, space: Space) -> Learned:
@@ -121,7 +127,8 @@ class Imagewise(Rule):
             pairs[i] = (*pairs[i], (s, y))[-keep:]
             # The newest pair first and last: the others are learned again on a model that knows it.
             models[i] = models[i].update_all([(s, y), *pairs[i]] if keep > 1 else [(s, y)])
-        return memory._replace(models=tuple(models), pairs=tuple(pairs))
+        floors = self._soften(memory.floors, steps, here.force, ev.force)
+        return memory._replace(models=tuple(models), pairs=tuple(pairs), floors=floors)
 
     @_SMALL.wrap(limits=1, user_api="blas")
     def propose(self, memory: Learned, here: Evaluation, limit: Limit, space: Space) -> Proposal:
@@ -130,53 +137,70 @@ class Imagewise(Rule):
         top = int(np.argmax(info["energies"]))
         climbing = info["climbing"]
         steps = np.zeros_like(info["true"])
-        following = False
-        if climbing is not None:
-            steps[climbing], following = self._climb(memory.models[climbing], info, climbing)
-            steps[climbing] = self._cap(steps[climbing], radii[climbing])
-        slide = self._equalise(info, steps, climbing, radii)
         images = len(steps)
+        moving = self.space.coordinates.longest(here.force.reshape(steps.shape)) > self.rest * self.fmax
+        if not moving.any():
+            moving[:] = True
+        following, alone = False, None
+        if climbing is not None:
+            up, following = self._climb(memory.models[climbing], memory.floors[climbing], info, climbing)
+            alone = self._alone(memory, info, following)
+            if alone is not None:
+                moving = np.arange(images) == climbing
+            if moving[climbing]:
+                steps[climbing] = self._cap(up, radii[climbing])
+        slide = self._equalise(info, steps, moving, climbing, radii)
         # Image numbers on the path, from the highest point downhill on both sides.
         order = [*range(min(top, images + 1) - 1, 0, -1), *range(max(top, 0) + 1, images + 1)]
         if 1 <= top <= images and climbing is None:
             order = [top, *order]
         for place in order:
             i = place - 1
-            higher = place + 1 if place < top else place - 1
-            steps[i] = self._cap(self._descend(memory.models[i], info, i, higher, slide[i], steps), radii[i])
-        forces = self.space.coordinates.longest(here.force.reshape(steps.shape))
-        alone = self._alone(memory, info, following)
-        moving = forces > self.rest * self.fmax
-        if alone is not None:
-            moving = np.arange(images) == climbing
-        if moving.any():
-            steps[~moving] = 0.0
+            # A resting image must not seem to move to the ones below it, or they wait for a step that never comes.
+            if moving[i]:
+                higher = place + 1 if place < top else place - 1
+                down = self._descend(memory.models[i], memory.floors[i], info, i, higher, slide[i], steps)
+                steps[i] = self._cap(down, radii[i])
         return Proposal(steps.ravel(), memory._replace(following=following, saddle_only=alone))
 
-    def _climb(self, model: HessianModel, info: Any, i: int) -> tuple[Array, bool]:
+    def _soften(self, floors: Array, steps: Array, before: Array, after: Array) -> Array:
+        """(M,) floors after a step: an image whose band force hardly changed had been held too stiff, and vice versa.
+
+        ``r = G_new.G_old / G_old.G_old`` would be 0 after a perfect Newton step: halve the floor above 0.5 (down to a
+        fraction `softest` of its start), double it below -0.3 (up to its start).
+        """
+        old, new = before.reshape(steps.shape), after.reshape(steps.shape)
+        if self.space.residual(after, after) > self.soften_below * self.fmax:
+            return floors
+        kept = np.einsum("ij,ij->i", new, old) / np.maximum(np.einsum("ij,ij->i", old, old), 1e-300)
+        moved = np.einsum("ij,ij->i", steps, steps) > 1e-10
+        floors = np.where(moved & (kept > 0.5), 0.5 * floors, np.where(moved & (kept < -0.3), 2.0 * floors, floors))
+        return np.clip(floors, self.softest * self.floor, self.floor)
+
+    def _climb(self, model: HessianModel, floor: float, info: Any, i: int) -> tuple[Array, bool]:
         """Up along the path and down across it; by the eigenvector that resembles the tangent, where there is one."""
         force, tangent = info["true"][i], info["tangents"][i]
         mode = model.negative_mode(tangent)
         if mode is not None and mode.overlap > self.overlap and mode.curvature < -0.05:
             up, curvature = mode.vector, max(-mode.curvature, 1.0)
-            return model.solve(force, tangent=up, floor=self.floor) - up * (force @ up) / curvature, True
-        curvature = max(abs(tangent @ model.matvec(tangent)), self.floor)
+            return model.solve(force, tangent=up, floor=floor) - up * (force @ up) / curvature, True
+        curvature = max(abs(tangent @ model.matvec(tangent)), floor)
         along = info["along"][i]
-        return model.solve(force, tangent=tangent, floor=self.floor) - tangent * along / curvature, False
+        return model.solve(force, tangent=tangent, floor=floor) - tangent * along / curvature, False
 
-    def _equalise(self, info: Any, steps: Array, climbing: int | None, radii: Array) -> Array:
-        """(M,) displacements along the tangents that make the spacing equal on both sides of the climbing image."""
+    def _equalise(self, info: Any, steps: Array, moving: Mask, climbing: int | None, radii: Array) -> Array:
+        """(M,) displacements along the tangents that make the spacing equal between images that do not slide."""
         lengths, images = info["lengths"], len(steps)
         slide = np.zeros(images)
-        # Segments of the path whose inner images slide between two that do not: the ends and the climbing image.
-        posts = [-1, images] if climbing is None else [-1, climbing, images]
+        # The ends, the climbing image and resting ones do not slide; everything between two of them does.
+        posts = [-1, *(i for i in range(images) if i == climbing or not moving[i]), images]
         for left, right in pairwise(posts):
             inner = slice(left + 1, right)
             count = right - left - 1
             if count == 0:
                 continue
             excess = np.diff(lengths[left + 1 : right + 1])
-            if climbing is not None:
+            if climbing is not None and climbing in (left, right):
                 shift = steps[climbing] @ info["tangents"][climbing]
                 excess[-1 if right == climbing else 0] += shift
             matrix = np.zeros((3, count))
@@ -184,7 +208,9 @@ class Imagewise(Rule):
             slide[inner] = solve_banded((1, 1), matrix, excess)
         return np.clip(slide, -radii, radii)
 
-    def _descend(self, model: HessianModel, info: Any, i: int, higher: int, slide: float, steps: Array) -> Array:
+    def _descend(
+        self, model: HessianModel, floor: float, info: Any, i: int, higher: int, slide: float, steps: Array
+    ) -> Array:
         """The Newton step of one image across the path, coupled to its higher neighbour, plus its slide along it."""
         tangent = info["tangents"][i]
         branch = branches(info["energies"])[i]
@@ -194,7 +220,7 @@ class Imagewise(Rule):
             shift = abs(info["along"][i]) / info["lengths"][i + 1 if branch > 0 else i]
             if 1 <= higher <= len(steps):
                 rhs = rhs + shift * steps[higher - 1]
-        return model.solve(rhs, shift=shift, tangent=tangent, floor=self.floor) + slide * tangent
+        return model.solve(rhs, shift=shift, tangent=tangent, floor=floor) + slide * tangent
 
     def _alone(self, memory: Learned, info: Any, following: bool) -> float | None:
         """The force on the climbing image if it is to move alone, None if the band moves.
