@@ -146,6 +146,11 @@ def run(
     try:
         while reason is None:
             state = snapshot.state
+            if np.array_equal(state.trial, state.here.x):
+                reason = Reason(
+                    "stalled", "stalled: the method proposes no further step, short of the tolerance", False
+                )
+                break
             try:
                 ev = clock.timed(problem.evaluate, state.trial)
             except (EvaluationFailed, NotFinite) as error:

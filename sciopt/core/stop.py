@@ -23,7 +23,8 @@ class Reason:
     Parameters
     ----------
     kind
-        ``residual``, ``plateau``, ``noise floor``, ``budget``, ``failed``, ``interrupted`` or ``observer``.
+        ``residual``, ``plateau``, ``noise floor``, ``budget``, ``stalled``, ``failed``, ``interrupted``
+        or ``observer``.
     message
         One sentence for people.
     converged

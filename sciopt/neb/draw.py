@@ -11,6 +11,7 @@ from ase.data.colors import jmol_colors
 if TYPE_CHECKING:
     from ase import Atoms
     from matplotlib.axes import Axes
+    from matplotlib.patches import Patch
     from numpy.typing import NDArray
 
 __all__ = ["draw_structure", "viewpoint"]
@@ -68,7 +69,7 @@ def draw_structure(ax: Axes, atoms: Atoms, view: NDArray[np.float64], bonds: boo
     ax.axis("off")
 
 
-def _disc(x: float, y: float, radius: float, colour: NDArray[np.float64], edge: str, depth: float):  # type: ignore[no-untyped-def]
+def _disc(x: float, y: float, radius: float, colour: NDArray[np.float64], edge: str, depth: float) -> Patch:
     from matplotlib.patches import Circle
 
     return Circle((x, y), radius, facecolor=np.clip(colour, 0, 1), edgecolor=edge, linewidth=0.8, zorder=depth)

@@ -113,7 +113,8 @@ def initial_path(
     count
         Movable images, M.
     how
-        ``"auto"`` (the best of several candidates, its symmetry broken), a name in `sciopt.neb.interpolate.INTERPOLATIONS`, a sequence of
+        ``"auto"`` (the best of several candidates, its symmetry broken), a name in
+        `sciopt.neb.interpolate.INTERPOLATIONS`, a sequence of
         Atoms, or an array (M+2, n).
     seed
         Of the displacements that break the symmetry.
