@@ -25,6 +25,9 @@ __all__ = ["Observer", "Result", "Snapshot", "run"]
 
 log = logging.getLogger("sciopt")
 
+# Points without a step in a row after which a run, which may cost nothing any more and never end, is ended.
+_MOST_STILL = 20
+
 
 class Snapshot(NamedTuple):
     """All that is needed to continue a run: the method's state, the history and the average."""
@@ -142,7 +145,7 @@ def run(
         # The run adds to its history; the caller's snapshot must stay what it was.
         snapshot = resume._replace(history=resume.history.copy(), mean=mean)
         reason = stop(Progress(resume.state.here, resume.history, method.space, mean))
-    failures = 0
+    failures = still = 0
     try:
         while reason is None:
             state = snapshot.state

@@ -19,7 +19,7 @@ from sciopt.core.control import Adaptive, Limit, Verdict
 from sciopt.core.method import StepMethod
 from sciopt.core.rule import Proposal, Rule
 from sciopt.neb.band import branches
-from sciopt.neb.low_rank import hessian_model
+from sciopt.neb.low_rank import DENSE_MODEL, hessian_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,8 +110,12 @@ class Imagewise(Rule):
 
     @_SMALL.wrap(limits=1, user_api="blas")
     def start(self, ev: Evaluation, space: Space) -> Learned:
-        X = ev.info["X"]
-        models = tuple(hessian_model(self.start_model(x)) for x in X[1:-1])
+        X = ev.info["X"][1:-1]
+        if X.shape[1] > DENSE_MODEL:
+            # Factorising H0 is most of the work then, and images of large systems differ in few places.
+            models = (hessian_model(self.start_model(X[len(X) // 2])),) * len(X)
+        else:
+            models = tuple(hessian_model(self.start_model(x)) for x in X)
         return Learned(models, ((),) * len(models), np.full(len(models), self.floor))
 
     @_SMALL.wrap(limits=1, user_api="blas")

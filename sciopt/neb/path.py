@@ -87,7 +87,8 @@ def find_path(
         Movable images, M.
     method
         ``"auto"``, ``"imagewise"``, a name in `sciopt.rules.METHODS`, or a pair (rule, control). ``"auto"`` is the
-        image-wise quasi-Newton band; on a string preconditioned L-BFGS, and with tail averaging when `noise` is given.
+        image-wise quasi-Newton band; preconditioned L-BFGS where `springs` are not uniform, and with tail averaging
+        where `noise` is given.
     climb
         Whether the highest image climbs; a number (eV/Å) lets it begin once the band force is below that.
     fmax
@@ -229,6 +230,8 @@ def _check_arguments(
         raise InputError(f"certify is {certify!r}; expected 'band' or 'saddle'")
     if springs not in ("uniform", "energy", "string"):
         raise InputError(f"springs is {springs!r}; expected 'uniform', 'energy' or 'string'")
+    if method == "imagewise" and springs != "uniform":
+        raise InputError(f"the image-wise method spaces its images itself; use another method with springs={springs!r}")
     if not fmax > 0:
         raise InputError(f"fmax is {fmax}; expected a positive number of eV/Å")
     if noise < 0:
@@ -240,7 +243,7 @@ def _check_arguments(
 def _choose(method: str | tuple[Rule, Control], noise: float, springs: str) -> str | tuple[Rule, Control]:
     if method != "auto":
         return method
-    return "lbfgs" if noise > 0 or springs == "string" else "imagewise"
+    return "lbfgs" if noise > 0 or springs != "uniform" else "imagewise"
 
 
 def _answer(
