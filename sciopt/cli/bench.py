@@ -69,6 +69,20 @@ def paths(
     return 0
 
 
+@app.command("overhead")
+def overhead() -> int:
+    """CPU time per band point besides the forces, next to ASE's optimizers."""
+    from sciopt.bench.overhead import overhead as measure
+    from sciopt.neb.run_folder import versions
+
+    print("versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
+    print(f"{'system':16s} {'coordinates':>11s} {'images':>6s} {'method':12s} {'ms per band':>11s}")
+    for cost in measure():
+        row = f"{cost.system:16s} {cost.coordinates:11d} {cost.images:6d} {cost.method:12s} {cost.milliseconds:11.2f}"
+        print(row)
+    return 0
+
+
 def _problem_names(words: str) -> list[str]:
     from sciopt.problems import path_problem, path_problem_names
 

@@ -149,7 +149,9 @@ def run(
     try:
         while reason is None:
             state = snapshot.state
-            if np.array_equal(state.trial, state.here.x):
+            still = still + 1 if np.array_equal(state.trial, state.here.x) else 0
+            # A control may begin with a limit of zero; evaluating the same point for ever may cost nothing and never end.
+            if still > 3:
                 reason = Reason(
                     "stalled", "stalled: the method proposes no further step, short of the tolerance", False
                 )
