@@ -62,7 +62,7 @@ class _Egg(Calculator):
         self, atoms: Any = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        x = self.atoms.positions.ravel()
+        x = atoms.positions.ravel()
         product = self.matrix @ np.sin(x)
         energy = 0.5 * float(np.sin(x) @ product)
         self.results = {"energy": energy, "free_energy": energy, "forces": -(product * np.cos(x)).reshape(-1, 3)}

@@ -118,6 +118,9 @@ class Adaptive:
     def judge(self, state: State, ev: Evaluation, space: Space) -> Verdict:
         opinion = np.asarray(self.signal(state, ev, space))
         length = space.length(state.step) if self.radius else None
+        if length is not None and np.ndim(state.limit.size) == 0:
+            # One limit for all blocks of a space stays one limit.
+            length = float(np.max(length))
         limit, bad = self._law(state.limit, opinion, length)
         all_bad = bool(np.all(bad))
         return Verdict(limit, not (self.reject and all_bad), self.forget and all_bad)

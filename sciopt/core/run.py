@@ -25,8 +25,9 @@ __all__ = ["Observer", "Result", "Snapshot", "run"]
 
 log = logging.getLogger("sciopt")
 
-# Points without a step in a row after which a run, which may cost nothing any more and never end, is ended.
-_MOST_STILL = 20
+# Evaluations of one point in a row, which may cost nothing and go on for ever, before a run is ended. One alone means
+# nothing: a control may start with a limit of zero.
+_MOST_STILL = 3
 
 
 class Snapshot(NamedTuple):
@@ -150,8 +151,7 @@ def run(
         while reason is None:
             state = snapshot.state
             still = still + 1 if np.array_equal(state.trial, state.here.x) else 0
-            # A control may begin with a limit of zero; evaluating the same point for ever may cost nothing and never end.
-            if still > 3:
+            if still > _MOST_STILL:
                 reason = Reason(
                     "stalled", "stalled: the method proposes no further step, short of the tolerance", False
                 )

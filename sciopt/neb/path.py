@@ -15,7 +15,7 @@ from sciopt.neb.endpoints import check_pair
 from sciopt.neb.images import Images
 from sciopt.neb.imagewise import Learned
 from sciopt.neb.ledger import Ledger
-from sciopt.neb.methods import BAND_METHODS
+from sciopt.neb.methods import BAND_METHODS, band_method
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.relax import attached
 from sciopt.neb.run_folder import RunFolder
@@ -180,6 +180,14 @@ def find_path(
     _check_arguments(images, method, certify, springs, fmax, noise, max_calls)
     check_pair(initial, final)
     coordinates = Coordinates.of(initial, rigid)
+    law = BandLaw(
+        0.0 if springs == "string" else spring, 0.1 * spring if springs == "energy" else None, tangent, bool(climb)
+    )
+    chosen = _choose(method, noise, springs)
+    setup = {"string": springs == "string", "precondition": precondition, **options}
+    # Made once with any band, so that mistakes show before anything is spent.
+    any_band = np.array([coordinates.reduce(atoms.positions) for atoms in (initial, initial, final)])
+    band_method(chosen, coordinates, any_band, fmax=fmax, **setup)
     calculator = attached(calculator, initial)
     ledger = Ledger()
     folder = RunFolder(out, coordinates, resume, lambda: ledger.purpose) if out is not None else None
@@ -204,11 +212,6 @@ def find_path(
         elif np.abs(band[[0, -1]] - ends.x).max() > 1e-6:
             raise RestartMismatch(f"{out} holds a run between other end points; use another folder")
         search = Search(evaluator, ledger, ends, band, fmax, noise, max_calls, folder, callback, certify, check, climb)
-        law = BandLaw(
-            0.0 if springs == "string" else spring, 0.1 * spring if springs == "energy" else None, tangent, bool(climb)
-        )
-        chosen = _choose(method, noise, springs)
-        setup = {"string": springs == "string", "precondition": precondition, **options}
         with ledger.book("images"):
             result, checked = search.run(chosen, law, setup)
         calls = dict(ledger.calls)

@@ -175,11 +175,18 @@ class SaddleCheck:
     @property
     def passed(self) -> bool:
         """One negative mode, and both ends are reached."""
-        return self.saddle.order == 1 and self.connection is not None and self.connection.connected
+        return (
+            self.saddle.measured
+            and self.saddle.order == 1
+            and self.connection is not None
+            and self.connection.connected
+        )
 
     @property
     def message(self) -> str:
         """One sentence for people."""
+        if not self.saddle.measured:
+            return f"the saddle could not be verified: {self.saddle.reason}"
         if self.saddle.order != 1:
             return f"the saddle has {self.saddle.order} negative modes, expected 1"
         if self.connection is None:

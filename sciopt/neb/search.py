@@ -10,9 +10,11 @@ import numpy as np
 
 from sciopt.core import NoiseFloor, Reason, Residual, RestartMismatch, Result, Tail, run
 from sciopt.core.errors import EvaluationFailed
+from sciopt.core.stop import Any as AnyOf
 from sciopt.neb.band_problem import BandProblem
 from sciopt.neb.imagewise import Learned
 from sciopt.neb.methods import band_method
+from sciopt.neb.recover import Stagnation, through_top
 from sciopt.neb.setup import settled
 from sciopt.neb.verify import verify_saddle
 
@@ -37,6 +39,8 @@ log = logging.getLogger("sciopt")
 
 # Force on the climbing image, eV/Å, below which a search for the saddle alone leaves the band.
 LEAVE_BAND = 1.0
+# New paths drawn through the highest image before a stage gives up.
+MOST_RESTARTS = 3
 
 
 @dataclass
@@ -98,6 +102,23 @@ class Search:
         return Residual(self.fmax, "fmax", "eV/Å")
 
     def _stage(
+        self, law: BandLaw, method: str | tuple[Rule, Control], setup: dict[str, Any], target: Any, name: str
+    ) -> Result:
+        """One stage; the image-wise band is drawn anew through its highest image when it gets nowhere."""
+        if method != "imagewise":
+            return self._attempt(law, method, setup, target, name)
+        target = AnyOf((target, Stagnation(10.0 * self.fmax)))
+        result = self._attempt(law, method, setup, target, name)
+        for _ in range(MOST_RESTARTS):
+            if result.reason.kind not in ("stagnation", "stalled", "failed"):
+                break
+            log.warning("%s; drawing a new path through the highest image", result.reason.message)
+            info = result.evaluation.info
+            self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
+            result = self._attempt(law, method, setup, target, name)
+        return result
+
+    def _attempt(
         self, law: BandLaw, method: str | tuple[Rule, Control], setup: dict[str, Any], target: Any, name: str
     ) -> Result:
         folder, begun = self.folder, self._begun

@@ -62,7 +62,7 @@ def verify_saddle(
         fmax=fmax if search else max(fmax, 1.0001 * force),
         known=(float(energies[top]), forces[top]),
     )
-    if saddle.order != 1 or not saddle.force_norm <= max(fmax, 1.0001 * force):
+    if not saddle.measured or saddle.order != 1 or not saddle.force_norm <= max(fmax, 1.0001 * force):
         return SaddleCheck(saddle, None)
     connection = connects(
         evaluate,

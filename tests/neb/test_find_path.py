@@ -219,9 +219,10 @@ def test_a_given_path_keeps_its_shape_for_a_molecule_that_was_turned(hcn: Any) -
     for k, atoms in enumerate(turned):
         atoms.rotate(40 * k, "xyz")
         atoms.translate([k, 0, 0])
-    found = find_path(hcn.initial, hcn.final, hcn.calculator, images=3, path=turned)
-    assert found.calls["images"] <= 6
-    assert found.barrier == pytest.approx(whole.barrier, abs=1e-3)
+    found = find_path(hcn.initial, hcn.final, hcn.calculator, images=3, path=turned, max_calls=3)
+    np.testing.assert_allclose(found.energies, whole.energies, atol=1e-4)
+    # Images that were turned against each other would be far apart.
+    assert found.distances[-1] < 1.05 * whole.distances[-1]
 
 
 @pytest.mark.parametrize(
