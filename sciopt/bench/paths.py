@@ -151,8 +151,8 @@ def run_one(start: Start, method: str, max_calls: int = 2000, **options: Any) ->
         start.seed,
         method,
         start.problem.tuned,
-        # Both ends are calculated once by every method.
-        counted.calls - 2,
+        # Both ends are calculated once by every method that begins at all.
+        max(counted.calls - 2, 0),
         success,
         claimed,
         float(barrier_error),
@@ -178,6 +178,17 @@ def benchmark(names: Iterable[str], methods: Sequence[str], count: int = 5, max_
         for start in starts(name, count):
             for method in methods:
                 yield run_one(start, method, max_calls)
+
+
+class _PerAtom(NEBOptimizer):
+    """ASE's ODE12r for bands, held to the same criterion as all others.
+
+    As it comes it stops on the largest force *component*, up to a factor of sqrt(3) looser than the largest force on
+    an atom, and most of its results would count as failures.
+    """
+
+    def get_residual(self, F: Any = None, X: Any = None) -> float:
+        return float(np.linalg.norm(self.neb.get_forces().reshape(-1, 3), axis=1).max())
 
 
 def _run_sciopt(
@@ -207,7 +218,7 @@ def _run_ase(
     band = NEB(images, k=SPRING, climb=True, method="improvedtangent")
     points = max_calls // (len(images) - 2)
     if method == "ase-ode":
-        converged = NEBOptimizer(band, method="ode", logfile=None).run(fmax=FMAX, steps=points)
+        converged = _PerAtom(band, method="ode", logfile=None).run(fmax=FMAX, steps=points)
     else:
         optimizer = {"ase-fire": FIRE, "ase-lbfgs": LBFGS}[method]
         converged = optimizer(band, logfile=None, **options).run(fmax=FMAX, steps=points)

@@ -14,7 +14,7 @@ from sciopt.core.errors import InputError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Benchmarks; each prints its table and says what failed.", no_args_is_help=True)
+app = typer.Typer(help="Benchmarks; each prints its table and says what failed.")
 
 
 @app.callback()
@@ -40,11 +40,15 @@ def paths(
 
     chosen = [method.strip() for method in methods.split(",") if method.strip()]
     known = ("auto", *BAND_METHODS, *ASE_METHODS)
+    if not chosen:
+        raise InputError(f"no method is given; known are {', '.join(known)}")
     for method in chosen:
         if method not in known:
             raise InputError(f"unknown method {method!r}; known are {', '.join(known)}")
     if starts < 1:
         raise InputError(f"starts is {starts}; expected at least 1")
+    if output is not None and not output.parent.is_dir():
+        raise InputError(f"there is no folder {output.parent} to write {output.name} into")
     outcomes: list[Outcome] = []
     for outcome in benchmark(_problem_names(problems), chosen, starts, max_calls):
         outcomes.append(outcome)

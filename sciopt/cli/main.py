@@ -21,7 +21,6 @@ _INTERRUPTED = 130
 app = typer.Typer(
     name="sciopt",
     help="Adaptive-step optimization for problems whose every evaluation is expensive.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -56,7 +55,7 @@ def options(
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; errors become one line on stderr and exit code 1."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         code = app(arguments, standalone_mode=False)
     except typer.TyperException as error:

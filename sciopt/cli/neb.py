@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sciopt.cli.structures import calculator_from, read_path, read_structure
+from sciopt.core.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,7 +73,9 @@ def neb(
     reactant, product = read_structure(initial), read_structure(final)
     factory = calculator_from(calculator, option)
     start: str | Sequence[Atoms] = path
-    if path not in ("auto", *INTERPOLATIONS) and Path(path).is_file():
+    if path not in ("auto", *INTERPOLATIONS):
+        if not Path(path).is_file():
+            raise InputError(f"initial path {path!r} is no file, nor one of auto, {', '.join(INTERPOLATIONS)}")
         start = read_path(Path(path))
     progress = None if quiet else _Progress()
     found = find_path(

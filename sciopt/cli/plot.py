@@ -14,7 +14,7 @@ def plot(
     folder: Annotated[Path, typer.Argument(help="Run folder of a path.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture; profile.png in the folder.")] = None,
     convergence: Annotated[
-        bool, typer.Option("--convergence", help="Draw the force against evaluations instead of the profile.")
+        bool, typer.Option("--convergence", help="Draw the largest force of band after band instead of the profile.")
     ] = False,
 ) -> int:
     """Draw the energy profile of a run, or how it converged."""

@@ -87,6 +87,8 @@ class Imagewise(Rule):
     floor, softest, soften_below
         Least curvature a step trusts at first, eV/Å²; the fraction of it that images may come down to once the band
         force is below `soften_below` times `fmax`. Farther out soft directions are where models are wrong most.
+    scales
+        Least and largest factor by which the first step of all images may rescale the start models.
     replay
         Most secant pairs per image that are learned again after a new one.
     rest
@@ -102,6 +104,7 @@ class Imagewise(Rule):
     fmax: float = 0.05
     floor: float = 3.0
     replay: int = 4
+    scales: tuple[float, float] = (1.0, 1.0)
     rest: float = 0.5
     softest: float = 0.03
     soften_below: float = 5.0
@@ -110,19 +113,30 @@ class Imagewise(Rule):
 
     @_SMALL.wrap(limits=1, user_api="blas")
     def start(self, ev: Evaluation, space: Space) -> Learned:
-        X = ev.info["X"][1:-1]
+        models = self._started(ev.info["X"][1:-1], 1.0)
+        return Learned(models, ((),) * len(models), np.full(len(models), self.floor))
+
+    def _started(self, X: Array, scale: float) -> tuple[HessianModel, ...]:
+        """The models of images X (M, n) before they learned anything, with all curvatures times `scale`."""
         if X.shape[1] > DENSE_MODEL:
             # Factorising H0 is most of the work then, and images of large systems differ in few places.
-            models = (hessian_model(self.start_model(X[len(X) // 2])),) * len(X)
-        else:
-            models = tuple(hessian_model(self.start_model(x)) for x in X)
-        return Learned(models, ((),) * len(models), np.full(len(models), self.floor))
+            return (hessian_model(scale * self.start_model(X[len(X) // 2])),) * len(X)
+        return tuple(hessian_model(scale * self.start_model(x)) for x in X)
+
+    def _scale(self, models: list[HessianModel], steps: Array, gradients: Array) -> float:
+        """How stiff the potential is against its model, over the first step of all images: ``sum s.y / sum s.B.s``."""
+        expected = sum(float(s @ model.matvec(s)) for s, model in zip(steps, models, strict=True))
+        found = float(np.einsum("ij,ij->", steps, gradients))
+        low, high = self.scales
+        return float(np.clip(found / expected, low, high)) if expected > 0 else 1.0
 
     @_SMALL.wrap(limits=1, user_api="blas")
     def learn(self, memory: Learned, here: Evaluation, step: Array, ev: Evaluation, space: Space) -> Learned:
         steps = step.reshape(len(memory.models), -1)
         gradients = (here.info["forces"] - ev.info["forces"])[1:-1]
         models, pairs = list(memory.models), list(memory.pairs)
+        if not any(pairs):
+            models = list(self._started(here.info["X"][1:-1], self._scale(models, steps, gradients)))
         size = steps.shape[1]
         keep = int(np.clip((size - 6) // 4, 1, self.replay))
         for i, (s, y) in enumerate(zip(steps, gradients, strict=True)):
@@ -306,10 +320,11 @@ def imagewise_method(
     radius_max: float = 0.3,
     floor: float = 3.0,
     saddle_below: float | None = None,
+    scales: tuple[float, float] = (1.0, 1.0),
 ) -> StepMethod:
     """The image-wise band with its usual control: radius 0.15 Å at first, at most 0.3 Å, at least 0.02 Å."""
     law = Adaptive(
         np.full(space.images, radius), prediction, grow=1.5, shrink=0.5, least=0.02, most=radius_max, radius=True
     )
-    rule = Imagewise(start_model, space, fmax=fmax, floor=floor, saddle_below=saddle_below)
+    rule = Imagewise(start_model, space, fmax=fmax, floor=floor, saddle_below=saddle_below, scales=scales)
     return StepMethod(rule, ImageControl(law), space)

@@ -102,7 +102,9 @@ def band_method(
         # Chosen on the problems marked `tuned`.
         model = shifted_model(coordinates, (X[0], X[-1]), molecule=2.0, solid=1.0)
         options = {"floor": 3.0 if coordinates.rigid else 1.0, **options}
-        return imagewise_method(model, space, fmax=fmax, saddle_below=saddle_below, **options)
+        # Lindh's model knows the elements; the pair stiffness has one constant for all materials.
+        scales = (1.0, 1.0) if coordinates.rigid else (0.4, 2.5)
+        return imagewise_method(model, space, fmax=fmax, saddle_below=saddle_below, scales=scales, **options)
     if isinstance(name, tuple):
         rule, control = name
         if options:

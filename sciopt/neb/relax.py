@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from sciopt.core import Budget, Evaluation, Preconditioned, Residual, Result, ru
 from sciopt.core.errors import InputError
 from sciopt.neb.band_problem import BandSpace
 from sciopt.neb.coordinates import Coordinates
+from sciopt.neb.endpoints import is_rigid
 from sciopt.neb.images import Images
 from sciopt.neb.precondition import shifted_model, solver
 from sciopt.neb.run_folder import RunFolder, single_point, versions
@@ -59,25 +60,24 @@ class RelaxResult:
     result: Result
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Configuration:
-    """One configuration as a problem of the core."""
+    """One configuration as a problem of the core; `booked` are the evaluator's calls already charged to someone."""
 
     evaluator: Images
     index: int
     x0: Array
     space: Any
+    booked: int
 
     def start(self) -> Array:
         return self.x0
 
     def evaluate(self, x: Array) -> Evaluation:
-        before = self.evaluator.calls
         answer = self.evaluator.evaluate({self.index: x})[self.index]
+        calls, self.booked = self.evaluator.calls - self.booked, self.evaluator.calls
         info = {"X": x[None], "energies": np.array([answer.energy]), "forces": answer.force[None]}
-        return Evaluation(
-            x, answer.force, answer.energy, cost={"calls": float(self.evaluator.calls - before)}, info=info
-        )
+        return Evaluation(x, answer.force, answer.energy, cost={"calls": float(calls)}, info=info)
 
 
 def minimum(
@@ -92,13 +92,16 @@ def minimum(
     **options: Any,
 ) -> Result:
     """Relax configuration `index` of `evaluator` from `x` (n,) by preconditioned L-BFGS in an adaptive trust radius."""
-    coordinates = evaluator.coordinates
+    coordinates, booked = evaluator.coordinates, evaluator.calls
+    if coordinates.rigid and not is_rigid(evaluator.evaluate({index: x})[index], coordinates, x):
+        # In an external field the molecule has to move and turn as a whole.
+        coordinates = replace(coordinates, rigid=False)
     inverse = solver(shifted_model(coordinates, (x, x), molecule=2.0, solid=1.0)(x))
     space = Preconditioned(BandSpace(coordinates, 1, maxstep=0.3), lambda x, force: inverse(force))
     defaults = {"h0": 1.0, "auto": True, "auto_range": (0.2, 5.0), "radius": 0.2, "radius_max": 0.3, "curvature": 1e-4}
     method = make_method("lbfgs", space, **{**defaults, **options})
     stop = Residual(fmax, "fmax", "eV/Å") | Budget(max_calls, "calls")
-    return run(_Configuration(evaluator, index, x, space), method, stop, observers=observers, resume=resume)
+    return run(_Configuration(evaluator, index, x, space, booked), method, stop, observers=observers, resume=resume)
 
 
 def relax(
@@ -137,7 +140,7 @@ def relax(
     Raises
     ------
     InputError
-        No calculator, nothing to move, or a folder that holds another run.
+        No calculator, nothing to move, a tolerance or budget that is not positive, or a folder that holds another run.
     EvaluationFailed
         When the start itself cannot be evaluated.
 
@@ -151,6 +154,10 @@ def relax(
     True
     """
     begun = time.perf_counter()
+    if not fmax > 0:
+        raise InputError(f"fmax is {fmax}; expected a positive number of eV/Å")
+    if max_calls < 1:
+        raise InputError(f"max_calls is {max_calls}; the first look at the structure costs 1")
     coordinates = Coordinates.of(atoms)
     calculator = attached(calculator, atoms)
     folder = RunFolder(out, coordinates, resume) if out is not None else None

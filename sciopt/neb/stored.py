@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.io import iread
+from ase.io import read
 
 from sciopt.core.errors import InputError
 from sciopt.core.history import History
@@ -16,9 +17,15 @@ from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.plot import new_axes, plot_profile, save_figure
+from sciopt.neb.run_folder import whole_frames
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase import Atoms
     from matplotlib.axes import Axes
+
+    from sciopt.core.types import Array
 
 __all__ = ["plot_run", "stored_path"]
 
@@ -32,23 +39,13 @@ def stored_path(folder: str | Path) -> PathResult:
         When the folder does not hold a path.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise InputError(f"there is no run folder {folder}")
     summary = _summary(folder)
-    file = folder / ("path.extxyz" if (folder / "path.extxyz").exists() else "path.traj")
-    if not file.exists():
-        raise InputError(
-            f"{folder} holds no path yet (neither path.extxyz nor path.traj); was it written by sciopt neb?"
-        )
-    frames = list(iread(file, index=":"))
-    count = summary.get("images") or _images_logged(folder)
-    frames = frames[-(count + 2) :]
-    coordinates = Coordinates.of(frames[0])
-    X = np.array([coordinates.reduce(atoms.positions) for atoms in frames])
-    energies = np.array([atoms.get_potential_energy() for atoms in frames])
-    forces = np.array([coordinates.reduce(atoms.get_forces(apply_constraint=False)) for atoms in frames])
-    spring = summary.get("parameters", {}).get("spring", 0.1)
-    band = band_force(X, energies, forces[1:-1], coordinates, BandLaw(spring))
+    bands, coordinates = _bands(folder, summary)
+    X, energies, forces = bands[-1]
+    if (folder / "path.extxyz").exists():
+        # A verified saddle is put into the path after its last band was written.
+        X, energies, forces = _arrays(read(folder / "path.extxyz", index=":"), coordinates)
+    band = band_force(X, energies, forces[1:-1], coordinates, _law(summary))
     climbing = band.climbing
     return PathResult(
         coordinates=coordinates,
@@ -62,43 +59,40 @@ def stored_path(folder: str | Path) -> PathResult:
         barrier_error=summary.get("barrier_error", np.nan),
         converged=summary.get("converged", False),
         reason=summary.get("reason", "the run has not finished"),
-        calls=summary.get("calls", {"images": _evaluations(folder)}),
+        calls=summary.get("calls", _calls(folder)),
         method=summary.get("method", "unknown"),
         history=History(),
     )
 
 
 def plot_run(folder: str | Path, output: str | Path | None = None, convergence: bool = False) -> Path:
-    """Draw the profile of the run in `folder`, or with `convergence` its forces against evaluations.
+    """Draw the profile of the run in `folder`, or with `convergence` the forces of its bands, one after the other.
 
     Returns
     -------
     The file written.
+
+    Raises
+    ------
+    InputError
+        When the folder does not hold a path, or the ending of `output` is not that of a picture.
     """
     folder = Path(folder)
-    if convergence:
-        file = Path(output) if output is not None else folder / "convergence.png"
-        save_figure(_convergence(folder), file)
-        return file
-    result = stored_path(folder)
-    file = Path(output) if output is not None else folder / "profile.png"
-    save_figure(plot_profile(result), file)
+    ax = _convergence(folder) if convergence else plot_profile(stored_path(folder))
+    file = Path(output) if output is not None else folder / ("convergence.png" if convergence else "profile.png")
+    try:
+        save_figure(ax, file)
+    except ValueError as error:
+        raise InputError(f"cannot draw {file}: {error}") from error
     return file
 
 
 def _convergence(folder: Path) -> Axes:
-    if not (folder / "path.traj").exists():
-        raise InputError(f"{folder} holds no bands (path.traj); was it written by sciopt neb?")
-    frames = list(iread(folder / "path.traj", index=":"))
-    count = (_summary(folder).get("images") or _images_logged(folder)) + 2
-    coordinates = Coordinates.of(frames[0])
-    law = BandLaw(_summary(folder).get("parameters", {}).get("spring", 0.1))
+    summary = _summary(folder)
+    bands, coordinates = _bands(folder, summary)
+    law = _law(summary)
     whole, top = [], []
-    for begin in range(0, len(frames) - count + 1, count):
-        band = frames[begin : begin + count]
-        X = np.array([coordinates.reduce(atoms.positions) for atoms in band])
-        energies = np.array([atoms.get_potential_energy() for atoms in band])
-        forces = np.array([coordinates.reduce(atoms.get_forces(apply_constraint=False)) for atoms in band])
+    for X, energies, forces in bands:
         found = band_force(X, energies, forces[1:-1], coordinates, law)
         whole.append(coordinates.longest(found.force).max())
         top.append(np.nan if found.climbing is None else coordinates.longest(found.true[found.climbing]))
@@ -114,19 +108,48 @@ def _convergence(folder: Path) -> Axes:
 
 def _summary(folder: Path) -> dict[str, Any]:
     file = folder / "summary.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    try:
+        return json.loads(file.read_text()) if file.exists() else {}
+    except ValueError as error:
+        raise InputError(f"{file} is not valid JSON ({error}); remove it to draw the last band") from error
+
+
+def _bands(folder: Path, summary: dict[str, Any]) -> tuple[list[tuple[Array, Array, Array]], Coordinates]:
+    """Positions, energies and forces of all whole bands; their coordinates."""
+    if not folder.is_dir():
+        raise InputError(f"there is no run folder {folder}")
+    frames, _ = whole_frames(folder / "path.traj")
+    size = (summary.get("images") or _images_logged(folder)) + 2
+    if size < 3 or len(frames) < size:
+        raise InputError(f"{folder} holds no whole band yet (path.traj); was it written by sciopt neb?")
+    # Only .traj keeps all kinds of constraints.
+    coordinates = Coordinates.of(frames[0], summary.get("parameters", {}).get("rigid"))
+    starts = range(0, len(frames) - size + 1, size)
+    return [_arrays(frames[begin : begin + size], coordinates) for begin in starts], coordinates
+
+
+def _arrays(band: Sequence[Atoms], coordinates: Coordinates) -> tuple[Array, Array, Array]:
+    X = np.array([coordinates.reduce(atoms.positions) for atoms in band])
+    energies = np.array([atoms.get_potential_energy() for atoms in band])
+    return X, energies, np.array([coordinates.reduce(atoms.get_forces(apply_constraint=False)) for atoms in band])
+
+
+def _law(summary: dict[str, Any]) -> BandLaw:
+    """The law of the run; an unfinished one has not told, so the usual one."""
+    given = summary.get("parameters", {})
+    spring, springs = given.get("spring", 0.1), given.get("springs", "uniform")
+    low = 0.1 * spring if springs == "energy" else None
+    climb = bool(given.get("climb", True))
+    return BandLaw(0.0 if springs == "string" else spring, low, given.get("tangent", "improved"), climb)
 
 
 def _images_logged(folder: Path) -> int:
     """Movable images of a run that has not written its summary: the largest image number but one."""
-    numbers = {int(row["image"]) for row in _log(folder)}
-    if not numbers:
-        raise InputError(f"{folder} holds no log.csv to tell the number of images from")
-    return max(numbers) - 1
+    return max((int(row["image"]) for row in _log(folder)), default=0) - 1
 
 
-def _evaluations(folder: Path) -> int:
-    return len(_log(folder))
+def _calls(folder: Path) -> Counter[str]:
+    return Counter(row["purpose"] for row in _log(folder))
 
 
 def _log(folder: Path) -> list[dict[str, str]]:

@@ -55,7 +55,7 @@ def band() -> BandProblem:
 @pytest.mark.parametrize("precondition", [None, True])
 def test_every_method_moves_a_band(band: BandProblem, name: str, precondition: bool | None) -> None:
     method = band_method(name, band.coordinates, band.path, fmax=0.05, precondition=precondition)
-    result = run(band, method, Residual(0.3) | Budget(400))
+    result = run(band, method, Residual(0.3) | Budget(2000))
     assert result.converged, f"{name}: {result.residual:.3f} after {len(result.history)} points"
     assert band.evaluator.calls <= 5 * len(result.history)
     lengths = [method.space.length(a - b).max() for a, b in [(result.state.trial, result.state.here.x)]]
