@@ -68,7 +68,7 @@ def through_top(X: Array, energies: Array, coordinates: Coordinates) -> Array:
     if top in (0, count + 1) or count < 3:
         return idpp(X[0], X[-1], count, coordinates)
     ahead, behind = (coordinates.longest(X[top] - X[end]) for end in (0, -1))
-    left = int(np.clip(round((count - 1) * ahead / (ahead + behind)), 1, count - 2))
+    left = int(np.clip(np.rint((count - 1) * ahead / (ahead + behind)), 1, count - 2))
     first = idpp(X[0], X[top], left, coordinates)
     second = idpp(X[top], X[-1], count - 1 - left, coordinates)
     return np.vstack([first, second[1:]])
