@@ -34,7 +34,7 @@ LAYERS: dict[str, set[str]] = {
 ROOT_MAY_IMPORT = set(LAYERS) - {"bench", "cli"}
 PURE = ("core", "rules")
 DOMAINS = ("neb", "surrogate", "topopt")
-HEAVY = ("ase", "dolfinx", "matplotlib", "numba", "scipy", "tblite", "tqdm", "typer")
+HEAVY = ("ase", "dolfinx", "matplotlib", "numba", "scipy", "tblite", "typer")
 MAX_LINES = 400
 
 
