@@ -75,8 +75,9 @@ def paths(
 
 @app.command("overhead")
 def overhead() -> int:
-    """CPU time per band point besides the forces, next to ASE's optimizers."""
+    """CPU time per band point besides the forces, and calculator calls per image, next to ASE's optimizers."""
     from sciopt.bench.overhead import overhead as measure
+    from sciopt.bench.sharing import sharing
     from sciopt.neb.run_folder import versions
 
     print("versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
@@ -84,6 +85,10 @@ def overhead() -> int:
     for cost in measure():
         row = f"{cost.system:16s} {cost.coordinates:11d} {cost.images:6d} {cost.method:12s} {cost.milliseconds:11.2f}"
         print(row)
+    print()
+    print(f"{'calls per image and band point':32s} {'separate':>9s} {'shared':>9s}")
+    for method, separate, shared in sharing():
+        print(f"{method:32s} {separate:9.2f} {shared:9.2f}")
     return 0
 
 
