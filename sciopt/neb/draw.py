@@ -25,7 +25,7 @@ def viewpoint(structures: list[Atoms]) -> NDArray[np.float64]:
     if structures[0].pbc.any():
         return np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]]).T
     positions = np.vstack([atoms.positions - atoms.positions.mean(axis=0) for atoms in structures])
-    axes = np.linalg.svd(positions, full_matrices=False)[2]
+    axes = np.linalg.svd(positions)[2]
     axes[2] = np.cross(axes[0], axes[1])
     return np.asarray(axes.T)
 

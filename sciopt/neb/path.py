@@ -308,7 +308,8 @@ def _barrier_error(result: Result, climbing: int | None, search: Search) -> floa
     """Half a Newton decrement of the force left at the top, or what hides between images where nothing climbs."""
     info = result.evaluation.info
     energies, lengths = info["energies"], info["lengths"]
-    noise = 3.0 * search.noise * 0.1 / np.sqrt(10) if search.noise > 0 else 0.0
+    # Where forces are noisy by sigma, energies usually are by about 0.1 Å times it.
+    noise = 0.1 * search.noise
     if climbing is None:
         top = int(np.argmax(energies))
         if top in (0, len(energies) - 1):
@@ -321,5 +322,5 @@ def _barrier_error(result: Result, climbing: int | None, search: Search) -> floa
     force = info["true"][climbing]
     memory = result.state.memory
     if isinstance(memory, Learned):
-        return float(abs(0.5 * force @ memory.models[climbing].solve(force, floor=0.5)) + noise)
+        return float(abs(0.5 * force @ memory.models[climbing].solve(force, floor=0.05)) + noise)
     return float(0.5 * force @ force + noise)

@@ -125,7 +125,7 @@ class RunFolder:
         if not self.resume or not (self.path / "stage.npz").exists():
             return None
         try:
-            with np.load(self.path / "stage.npz", allow_pickle=False) as stored:
+            with open(self.path / "stage.npz", "rb") as file, np.load(file, allow_pickle=False) as stored:
                 return str(stored["stage"]), stored["X"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             log.warning("%s is unreadable (%s); the stage begins again", self.path / "stage.npz", error)

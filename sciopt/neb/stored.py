@@ -18,6 +18,7 @@ from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.plot import new_axes, plot_profile, save_figure
 from sciopt.neb.run_folder import whole_frames
+from sciopt.neb.run_folder import whole_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
