@@ -21,6 +21,7 @@ _INTERRUPTED = 130
 app = typer.Typer(
     name="sciopt",
     help="Adaptive-step optimization for problems whose every evaluation is expensive.",
+    epilog="Exit codes: 0 converged, 2 stopped without converging, 1 an error.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -45,7 +46,7 @@ def options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
 ) -> None:
-    """Exit codes: 0 converged, 2 stopped without converging, 1 an error."""
+    """Set up logging; `help` and `epilog` above are what is shown."""
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.io import read
+from ase.io import iread
 
 from sciopt.core.errors import InputError
 from sciopt.core.history import History
@@ -17,7 +17,6 @@ from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.plot import new_axes, plot_profile, save_figure
-from sciopt.neb.run_folder import whole_frames
 from sciopt.neb.run_folder import whole_frames
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def stored_path(folder: str | Path) -> PathResult:
     X, energies, forces = bands[-1]
     if (folder / "path.extxyz").exists():
         # A verified saddle is put into the path after its last band was written.
-        X, energies, forces = _arrays(read(folder / "path.extxyz", index=":"), coordinates)
+        X, energies, forces = _arrays(list(iread(folder / "path.extxyz", index=":")), coordinates)
     band = band_force(X, energies, forces[1:-1], coordinates, _law(summary))
     climbing = band.climbing
     return PathResult(
