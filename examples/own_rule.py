@@ -1,7 +1,5 @@
 """A rule of one's own moves a band: gradient descent whose learning rate follows the virtual work of each step."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +12,8 @@ from sciopt.problems import path_problem
 
 @dataclass(frozen=True)
 class Descent(Rule):
+    """Steps along the force, as long as the limit says."""
+
     def propose(self, memory: Any, here: Evaluation, limit: Limit, space: Space) -> Proposal:
         return Proposal(limit.size * space.sharp(here.x, here.force), memory)
 
