@@ -131,7 +131,14 @@ class StepMethod:
 
     def _halve(self, state: State, verdict: Verdict, blocks: Mask | None) -> State:
         memory = self.rule.forget(state.memory) if verdict.forget else state.memory
-        factor = 0.5 if blocks is None else np.repeat(np.where(blocks, 0.5, 1.0), state.step.size // blocks.size)
+        factor: float | Array = 0.5
+        if blocks is not None:
+            factors = np.where(blocks, 0.5, 1.0)
+            if np.ndim(verdict.limit.size):
+                # Halved beyond its smallest limit, a block rests: the others go on, and it will be sent elsewhere.
+                spent = 0.5 * np.asarray(self.space.length(state.step)) < 0.25 * np.asarray(verdict.limit.size)
+                factors = np.where(blocks & spent, 0.0, factors)
+            factor = np.repeat(factors, state.step.size // blocks.size)
         # Blocks that keep their step must keep their exact trial point, or what was paid for them is lost.
         trial = self.space.move(state.here.x, factor * state.step)
         trial = np.where(np.broadcast_to(factor, trial.shape) == 1.0, state.trial, trial)

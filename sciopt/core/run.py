@@ -168,7 +168,8 @@ def run(
                 failure = error if isinstance(error, EvaluationFailed) else EvaluationFailed(str(error))
                 snapshot = snapshot._replace(state=method.failed(state, failure))
                 continue
-            failures = 0
+            # Back where it came from, a method has not shown that the problem works again.
+            failures = failures if np.array_equal(ev.x, state.here.x) else 0
             following = method.advance(state, ev)
             accepted = following.here is ev
             mean = snapshot.mean

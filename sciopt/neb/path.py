@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from sciopt.core.errors import InputError, RestartMismatch
+from sciopt.neb.align import remove_rigid
 from sciopt.neb.band import BandLaw, highest
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
 from sciopt.neb.images import Images
 from sciopt.neb.imagewise import Learned
 from sciopt.neb.ledger import Ledger
+from sciopt.neb.low_rank import DenseHessian
 from sciopt.neb.methods import BAND_METHODS, band_method
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.relax import attached
@@ -291,7 +293,7 @@ def _answer(
         fmax=result.residual,
         fmax_climbing=fmax_climbing,
         climbing=climbing,
-        barrier_error=_barrier_error(result, climbing, search),
+        barrier_error=_barrier_error(result, climbing, search, checked),
         converged=converged,
         reason=reason,
         calls=calls,
@@ -304,7 +306,7 @@ def _answer(
     )
 
 
-def _barrier_error(result: Result, climbing: int | None, search: Search) -> float:
+def _barrier_error(result: Result, climbing: int | None, search: Search, checked: SaddleCheck | None) -> float:
     """Half a Newton decrement of the force left at the top, or what hides between images where nothing climbs."""
     info = result.evaluation.info
     energies, lengths = info["energies"], info["lengths"]
@@ -319,6 +321,10 @@ def _barrier_error(result: Result, climbing: int | None, search: Search) -> floa
         rise = max(2 * energies[top] - energies[top - 1] - energies[top + 1], 1e-6)
         curvature = rise / (lengths[i] * lengths[i + 1])
         return float(info["along"][i] ** 2 / (2.0 * curvature) + noise)
+    if checked is not None and checked.passed and (known := search.evaluator.known(checked.saddle.x)) is not None:
+        # The force that is left on the refined saddle, not on the image it was found from.
+        force = remove_rigid(checked.saddle.x, known.force) if search.ends.coordinates.rigid else known.force
+        return float(abs(0.5 * force @ DenseHessian(checked.saddle.hessian).solve(force, floor=0.05)) + noise)
     force = info["true"][climbing]
     memory = result.state.memory
     if isinstance(memory, Learned):

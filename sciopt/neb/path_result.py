@@ -90,14 +90,24 @@ class PathResult:
         return self.absolute_energies - self.absolute_energies[0]
 
     @property
+    def top(self) -> int:
+        """Image of the barrier (from 0, ends included): the verified saddle, otherwise the highest image.
+
+        Where only the saddle was converged, images beside it may still be higher than it is.
+        """
+        if self.climbing is not None and self.check is not None and self.check.passed:
+            return self.climbing + 1
+        return int(np.argmax(self.absolute_energies))
+
+    @property
     def barrier(self) -> float:
-        """Highest energy on the path relative to the initial configuration, eV."""
-        return float(self.energies.max())
+        """Energy of the saddle, or of the highest image, relative to the initial configuration, eV."""
+        return float(self.energies[self.top])
 
     @property
     def barrier_reverse(self) -> float:
-        """Highest energy on the path relative to the final configuration, eV."""
-        return float(self.energies.max() - self.energies[-1])
+        """Energy of the saddle, or of the highest image, relative to the final configuration, eV."""
+        return float(self.energies[self.top] - self.energies[-1])
 
     @property
     def reaction_energy(self) -> float:

@@ -93,7 +93,7 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
     ax.plot(
         distances, energies, "o", color="white", markeredgecolor=_POINT, markeredgewidth=1.6, markersize=7, zorder=4
     )
-    top = int(np.argmax(energies))
+    top = result.top
     if 0 < top < len(energies) - 1:
         _mark_saddle(result, ax, top)
     ax.set_xlabel("distance along the path (Å)")
@@ -122,7 +122,7 @@ def _show_structures(result: PathResult, ax: Axes) -> None:
     figure = ax.get_figure(root=True)
     if figure is None:
         return
-    top = int(np.argmax(result.energies))
+    top = result.top
     places = sorted({0, top, len(result.X) - 1})
     structures = [result.coordinates.atoms(result.X[place]) for place in places]
     view = viewpoint(structures)

@@ -115,7 +115,11 @@ class Search:
             log.warning("%s; drawing a new path through the highest image", result.reason.message)
             info = result.evaluation.info
             self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
-            result = self._attempt(law, method, setup, target, name)
+            try:
+                result = self._attempt(law, method, setup, target, name)
+            except EvaluationFailed as failure:
+                log.warning("the new path cannot be evaluated either (%s)", failure)
+                break
         return result
 
     def _attempt(

@@ -18,7 +18,7 @@ from sciopt.core.errors import InputError
 from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.path import find_path
 from sciopt.neb.path_result import PathResult
-from sciopt.problems import Planar
+from sciopt.problems import Planar, path_problem
 from sciopt.rules import FIRE
 
 IMAGES = 5
@@ -105,6 +105,19 @@ def test_the_saddle_of_a_molecule_alone(hcn: Any, method: str) -> None:
     assert found.check is not None
     assert found.check.passed
     assert found.barrier == pytest.approx(hcn.barrier, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["al_al100_hop", "cu_vacancy_31"])
+def test_the_barrier_is_that_of_the_saddle_even_where_loose_images_lie_higher(name: str) -> None:
+    problem = path_problem(name)
+    found = find_path(problem.initial, problem.final, problem.calculator, method="lbfgs", certify="saddle")
+    assert found.converged
+    assert found.energies.max() > found.barrier + 0.005, "no image is higher: this tests nothing"
+    assert found.barrier == pytest.approx(problem.barrier, abs=TOLERANCE)
+    assert found.barrier - found.barrier_reverse == pytest.approx(found.reaction_energy, abs=1e-12)
+    assert abs(found.barrier - problem.barrier) < 3 * found.barrier_error + 1e-3 < TOLERANCE
+    assert found.saddle is not None
+    assert found.saddle.get_potential_energy() - found.absolute_energies[0] == pytest.approx(found.barrier)
 
 
 @pytest.mark.parametrize("certify", ["band", "saddle"])
