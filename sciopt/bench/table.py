@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+import csv
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sciopt.core.errors import InputError
+
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sciopt.bench.paths import Outcome
 
-__all__ = ["path_table", "ratios", "summary_lines"]
+__all__ = ["path_table", "ratios", "stored_outcomes", "summary_lines"]
 
 
 def path_table(outcomes: Sequence[Outcome]) -> Iterator[str]:
@@ -28,6 +34,35 @@ def path_table(outcomes: Sequence[Outcome]) -> Iterator[str]:
             cells.append(f"{median} ({len(good)}/{len(runs)})".rjust(18))
         tuned = next(o.tuned for o in outcomes if o.problem == problem)
         yield problem.ljust(width) + ("       " if tuned else "   *   ") + "".join(cells)
+
+
+def stored_outcomes(file: Path) -> list[Outcome]:
+    """Outcomes that ``sciopt bench paths --output`` wrote.
+
+    Raises
+    ------
+    InputError
+        When the file is missing or holds something else.
+    """
+    from sciopt.bench.paths import Outcome
+
+    kinds: dict[str, Callable[[str], Any]] = {
+        "int": int,
+        "float": float,
+        "str": str,
+        "bool": lambda text: text == "True",
+    }
+    try:
+        with open(file, newline="") as opened:
+            rows = [
+                Outcome(**{field.name: kinds[str(field.type)](row[field.name]) for field in fields(Outcome)})
+                for row in csv.DictReader(opened)
+            ]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{file} does not hold outcomes of this benchmark: {error}") from error
+    if not rows:
+        raise InputError(f"{file} holds no outcomes")
+    return rows
 
 
 def ratios(outcomes: Iterable[Outcome], method: str, other: str) -> dict[str, float]:

@@ -6,11 +6,14 @@ import csv
 import sys
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sciopt.core.errors import InputError
+
+if TYPE_CHECKING:
+    from sciopt.bench.paths import Outcome
 
 __all__ = ["app"]
 
@@ -31,13 +34,19 @@ def paths(
     starts: Annotated[int, typer.Option(help="Starts per problem; all but the first are perturbed.")] = 5,
     max_calls: Annotated[int, typer.Option(help="Budget per run.")] = 2000,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write every outcome to this CSV file.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Run nothing: print the tables of a CSV file written before.")
+    ] = None,
 ) -> int:
     """Evaluations to a converged climbing-image band, against ASE from the same initial paths."""
     from sciopt.bench.paths import ASE_METHODS, Outcome, benchmark
-    from sciopt.bench.table import path_table, summary_lines
+    from sciopt.bench.table import stored_outcomes
     from sciopt.neb.methods import BAND_METHODS
     from sciopt.neb.run_folder import versions
 
+    if table is not None:
+        _print_tables(stored_outcomes(table))
+        return 0
     chosen = [method.strip() for method in methods.split(",") if method.strip()]
     known = ("auto", *BAND_METHODS, *ASE_METHODS)
     if not chosen:
@@ -65,12 +74,18 @@ def paths(
             writer.writeheader()
             writer.writerows(asdict(outcome) for outcome in outcomes)
     print("versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
+    _print_tables(outcomes)
+    return 0
+
+
+def _print_tables(outcomes: list[Outcome]) -> None:
+    from sciopt.bench.table import path_table, summary_lines
+
     print("median calls of successful starts (successes/starts); * marks problems no constant was chosen on")
     for line in path_table(outcomes):
         print(line)
-    for line in summary_lines(outcomes, chosen[0]):
+    for line in summary_lines(outcomes, outcomes[0].method):
         print(line)
-    return 0
 
 
 @app.command("overhead")

@@ -15,6 +15,7 @@ from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
 from sciopt.neb.images import Images
 from sciopt.neb.imagewise import Learned
+from sciopt.neb.interpolate import INTERPOLATIONS
 from sciopt.neb.ledger import Ledger
 from sciopt.neb.low_rank import DenseHessian
 from sciopt.neb.methods import BAND_METHODS, band_method
@@ -179,7 +180,7 @@ def find_path(
         "seed": seed,
         **options,
     }
-    _check_arguments(images, method, certify, springs, fmax, noise, max_calls)
+    _check_arguments(images, method, certify, path, springs, fmax, noise, max_calls)
     check_pair(initial, final)
     coordinates = Coordinates.of(initial, rigid)
     law = BandLaw(
@@ -207,7 +208,14 @@ def find_path(
         if folder is not None:
             ledger.calls.update(folder.remembered(evaluator))
         limit = endpoint_fmax if endpoint_fmax is not None else max(2.0 * fmax, 0.1) + 3.0 * noise
-        ends = ready_ends(evaluator, initial, final, images, ledger, relax=relax, limit=limit, fmax=fmax, noise=noise)
+        try:
+            ends = ready_ends(
+                evaluator, initial, final, images, ledger, relax=relax, limit=limit, fmax=fmax, noise=noise
+            )
+        except InputError as error:
+            if folder is None:
+                raise
+            raise InputError(f"{error}; {out} keeps what was evaluated: there, add resume=True / --resume") from error
         band = folder.last_band() if folder is not None else None
         if band is None or len(band) != images + 2:
             _, band = initial_path(ends, images, path, seed)
@@ -225,7 +233,14 @@ def find_path(
 
 
 def _check_arguments(
-    images: int, method: Any, certify: str, springs: str, fmax: float, noise: float, max_calls: int | None
+    images: int,
+    method: Any,
+    certify: str,
+    path: Any,
+    springs: str,
+    fmax: float,
+    noise: float,
+    max_calls: int | None,
 ) -> None:
     if images < 1:
         raise InputError(f"images is {images}; a path needs at least one movable image")
@@ -237,9 +252,11 @@ def _check_arguments(
         raise InputError(f"springs is {springs!r}; expected 'uniform', 'energy' or 'string'")
     if method == "imagewise" and springs != "uniform":
         raise InputError(f"the image-wise method spaces its images itself; use another method with springs={springs!r}")
+    if isinstance(path, str) and path != "auto" and path not in INTERPOLATIONS:
+        raise InputError(f"unknown initial path {path!r}; known are auto, {', '.join(INTERPOLATIONS)}")
     if not fmax > 0:
         raise InputError(f"fmax is {fmax}; expected a positive number of eV/Å")
-    if noise < 0:
+    if not noise >= 0:
         raise InputError(f"noise is {noise}; expected a standard error in eV/Å, 0 for none")
     if max_calls is not None and max_calls < images:
         raise InputError(f"max_calls is {max_calls}, but one look at {images} images costs {images}")

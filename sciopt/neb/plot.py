@@ -48,7 +48,9 @@ def profile(result: PathResult, points: int = 400) -> tuple[Array, Array]:
     -------
     (points,) distance along the path in Å and (points,) energy relative to the initial configuration in eV.
     """
-    spline = CubicHermiteSpline(result.distances, result.energies, _slopes(result))
+    # Images on top of each other have no direction, and splines no use for them.
+    apart = np.r_[True, np.diff(result.distances) > 0]
+    spline = CubicHermiteSpline(result.distances[apart], result.energies[apart], _slopes(result)[apart])
     s = np.linspace(0.0, result.distances[-1], points)
     return s, spline(s)
 
@@ -56,7 +58,8 @@ def profile(result: PathResult, points: int = 400) -> tuple[Array, Array]:
 def _slopes(result: PathResult) -> Array:
     """(M+2,) dE/ds at all images; the tangents at the ends are the first and last segments."""
     first, last = result.X[1] - result.X[0], result.X[-1] - result.X[-2]
-    tangents = np.vstack([first / np.linalg.norm(first), result.tangents, last / np.linalg.norm(last)])
+    tangents = np.vstack([first, result.tangents, last])
+    tangents /= np.maximum(np.linalg.norm(tangents, axis=1, keepdims=True), np.finfo(float).tiny)
     slopes = -np.einsum("ij,ij->i", result.forces, tangents)
     # Arc length between straight segments changes faster than along the unit tangent where the path is curved.
     if result.climbing is not None and result.fmax_climbing < 0.1:

@@ -156,6 +156,9 @@ def _given(ends: Ends, count: int, path: Sequence[Atoms] | Array) -> Array:
             f"included) with {coordinates.size}"
         )
     X[0], X[-1] = ends.x
+    same = np.flatnonzero(np.linalg.norm(np.diff(X, axis=0), axis=1) < 1e-6)
+    if same.size:
+        raise InputError(f"images {same[0]} and {same[0] + 1} of the given path are identical; space the images out")
     return X
 
 

@@ -244,6 +244,7 @@ def test_a_given_path_keeps_its_shape_for_a_molecule_that_was_turned(hcn: Any) -
         ("sideways", "unknown initial path 'sideways'; known are auto"),
         (np.zeros((4, 2)), "has 4 images with 2 free components, expected 7"),
         ([Atoms("He")] * 7, "other atoms"),
+        (np.array([[0, 0], [0, 1], [0.3, 1], [0.3, 1], [0, 2], [0, 3], [0, 4.0]]), "images 2 and 3 .* are identical"),
     ],
 )
 def test_a_bad_path_is_refused(mueller: Any, path: Any, words: str) -> None:
