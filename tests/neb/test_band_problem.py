@@ -208,7 +208,7 @@ def test_a_region_where_the_calculator_fails_is_walked_around(mueller: Any, coun
 
     def forbidden(book: Any, atoms: Atoms) -> None:
         # The straight path leads through it, the minimum-energy path does not.
-        if np.linalg.norm(atoms.positions[0] - (0.05, 0.75, 0.0)) < 0.1:
+        if np.linalg.norm(atoms.positions[0] - (0.03, 0.75, 0.0)) < 0.2:
             hits.append(book.calls)
             raise RuntimeError("forbidden")
 
