@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.problems import PathProblem
 
-__all__ = ["ASE_METHODS", "Outcome", "Start", "benchmark", "run_one", "starts"]
+__all__ = ["ASE_METHODS", "Counted", "Outcome", "Start", "benchmark", "run_one", "starts"]
 
 log = logging.getLogger("sciopt")
 
@@ -90,7 +90,7 @@ class Outcome:
     note: str
 
 
-class _Counted:
+class Counted:
     """A factory whose calculators count their calls and the CPU time spent in them."""
 
     def __init__(self, factory: Callable[[], Any]) -> None:
@@ -129,7 +129,7 @@ def starts(name: str, count: int) -> Iterator[Start]:
 
 def run_one(start: Start, method: str, max_calls: int = 2000, **options: Any) -> Outcome:
     """Run `method` from `start`, and judge the band it leaves behind by fresh calculations."""
-    counted = _Counted(start.problem.calculator)
+    counted = Counted(start.problem.calculator)
     begun = time.process_time()
     runner = _run_ase if method in ASE_METHODS else _run_sciopt
     try:
@@ -192,7 +192,7 @@ class _PerAtom(NEBOptimizer):
 
 
 def _run_sciopt(
-    start: Start, method: str, counted: _Counted, max_calls: int, options: dict[str, Any]
+    start: Start, method: str, counted: Counted, max_calls: int, options: dict[str, Any]
 ) -> tuple[Array, bool, str, int]:
     found = find_path(
         start.problem.initial,
@@ -210,7 +210,7 @@ def _run_sciopt(
 
 
 def _run_ase(
-    start: Start, method: str, counted: _Counted, max_calls: int, options: dict[str, Any]
+    start: Start, method: str, counted: Counted, max_calls: int, options: dict[str, Any]
 ) -> tuple[Array, bool, str, int]:
     images: list[Atoms] = [start.coordinates.atoms(x) for x in start.X]
     for atoms in images:

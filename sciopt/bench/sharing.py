@@ -11,6 +11,7 @@ from ase.optimize import FIRE as AseFIRE
 from ase.optimize import LBFGS as AseLBFGS
 
 from sciopt.ase import FIRE, LBFGS
+from sciopt.bench.paths import Counted
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.interpolate import linear
 from sciopt.neb.path import find_path
@@ -49,7 +50,7 @@ def sharing(name: str = "au_al100_hop") -> Iterator[Sharing]:
     for method in ("fire", "lbfgs"):
         calls = []
         for shared in (False, True):
-            counter = _Counter(problem.calculator)
+            counter = Counted(problem.calculator)
             found = find_path(
                 problem.initial,
                 problem.final,
@@ -63,27 +64,8 @@ def sharing(name: str = "au_al100_hop") -> Iterator[Sharing]:
         yield Sharing(f"find_path, {method}", *calls)
 
 
-class _Counter:
-    """A factory of calculators that count their calls together."""
-
-    def __init__(self, factory: Callable[[], Any]) -> None:
-        self.factory = factory
-        self.calls = 0
-
-    def __call__(self) -> Any:
-        calculator = self.factory()
-        calculate = calculator.calculate
-
-        def counted(*args: Any, **kwargs: Any) -> None:
-            self.calls += 1
-            calculate(*args, **kwargs)
-
-        calculator.calculate = counted
-        return calculator
-
-
 def _on_band(images: list[Atoms], factory: Callable[[], Any], optimizer: Any, shared: bool) -> float:
-    counter = _Counter(factory)
+    counter = Counted(factory)
     one = counter()
     for atoms in images:
         atoms.calc = one if shared else counter()

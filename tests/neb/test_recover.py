@@ -8,6 +8,7 @@ from ase import Atoms
 from ase.build import add_adsorbate, fcc100
 from ase.calculators.calculator import Calculator, all_changes
 
+from sciopt.bench.paths import starts
 from sciopt.core import Evaluation, EvaluationFailed, Fixed, Flat, Residual, StepMethod, run
 from sciopt.core.history import History, Record
 from sciopt.core.stop import Progress
@@ -58,6 +59,16 @@ def test_planar_ends_do_not_keep_the_path_planar() -> None:
     # The reference saddle was found by independent searches; the best planar point lies above it.
     assert planar.barrier > problem.barrier + 0.02
     assert abs(free.barrier - problem.barrier) < 0.01
+
+
+def test_a_checked_saddle_is_not_claimed_when_it_does_not_connect() -> None:
+    # From this bent path the band settles on a stationary point 0.12 eV too high: small forces alone prove nothing.
+    start = list(starts("methoxy_hydroxymethyl", 3))[2]
+    problem = start.problem
+    found = find_path(problem.initial, problem.final, problem.calculator, images=7, path=start.X, check=True)
+    assert found.fmax < 0.05
+    assert not found.converged or abs(found.barrier - problem.barrier) < 0.01
+    assert found.converged or "not reached" in found.reason
 
 
 def test_a_hop_of_half_a_cell_keeps_the_image_that_was_given() -> None:
