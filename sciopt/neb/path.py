@@ -215,7 +215,9 @@ def find_path(
         except InputError as error:
             if folder is None:
                 raise
-            raise InputError(f"{error}; {out} keeps what was evaluated: there, add resume=True / --resume") from error
+            raise InputError(
+                f"{error}; the folder {out} keeps what was evaluated: to use it again, add resume=True / --resume"
+            ) from error
         band = folder.last_band() if folder is not None else None
         if band is None or len(band) != images + 2:
             _, band = initial_path(ends, images, path, seed)
