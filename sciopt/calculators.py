@@ -57,6 +57,11 @@ class NamedCalculator:
     make: Callable[..., Any]
     options: Mapping[str, Any]
 
+    def describe(self) -> str:
+        """Name and options in one line, the same for the same calculator."""
+        given = ", ".join(f"{key}={self.options[key]!r}" for key in sorted(self.options))
+        return f"{self.name} ({given})" if given else self.name
+
     def __call__(self) -> Any:
         """Make a new calculator; InputError when it does not accept the options or lacks a program or package."""
         try:

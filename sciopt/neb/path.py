@@ -193,7 +193,7 @@ def find_path(
     band_method(chosen, coordinates, any_band, fmax=fmax, **setup)
     calculator = attached(calculator, initial)
     ledger = Ledger()
-    folder = RunFolder(out, coordinates, resume, lambda: ledger.purpose) if out is not None else None
+    folder = RunFolder(out, coordinates, resume, lambda: ledger.purpose, calculator) if out is not None else None
     evaluator = Images(
         coordinates,
         calculator,

@@ -160,7 +160,7 @@ def relax(
         raise InputError(f"max_calls is {max_calls}; the first look at the structure costs 1")
     coordinates = Coordinates.of(atoms)
     calculator = attached(calculator, atoms)
-    folder = RunFolder(out, coordinates, resume) if out is not None else None
+    folder = RunFolder(out, coordinates, resume, calculator=calculator) if out is not None else None
     evaluator = Images(coordinates, calculator, on_evaluation=folder.evaluated if folder else None)
     settings = {"fmax": fmax}
     observers: list[Callable[[Snapshot], None]] = []

@@ -18,6 +18,7 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import Trajectory
 
+from sciopt.calculators import NamedCalculator
 from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomically
 from sciopt.core.errors import InputError, RestartMismatch, SciOptError
 
@@ -72,6 +73,8 @@ class RunFolder:
         Continue a run found there, or start one. Without it a folder that holds a run is refused.
     purpose
         Says what the evaluations of the moment are for, see `sciopt.neb.ledger`.
+    calculator
+        What calculates, where it has a name: evaluations of another named calculator are not taken over.
 
     Raises
     ------
@@ -85,8 +88,10 @@ class RunFolder:
         coordinates: Coordinates,
         resume: bool = False,
         purpose: Callable[[], str] = lambda: "images",
+        calculator: Any = None,
     ) -> None:
         self.path = Path(path)
+        self.calculator = calculator.describe() if isinstance(calculator, NamedCalculator) else ""
         self.coordinates = coordinates
         self.purpose = purpose
         self._continued = False
@@ -107,6 +112,11 @@ class RunFolder:
         for atoms in self._mended("evaluations.traj"):
             if not np.array_equal(atoms.numbers, self.coordinates.template.numbers):
                 raise RestartMismatch(f"{self.path} holds a run of other atoms; use another folder")
+            other = str(atoms.info.get("calculator", ""))
+            if self.calculator and other and other != self.calculator:
+                raise RestartMismatch(
+                    f"{self.path} holds evaluations of {other}, this run has {self.calculator}; use another folder"
+                )
             x = self.coordinates.reduce(atoms.positions)
             force = self.coordinates.reduce(atoms.get_forces(apply_constraint=False))
             evaluator.remember(x, atoms.get_potential_energy(force_consistent=True), force)
@@ -151,7 +161,7 @@ class RunFolder:
         """Log one new evaluation, before anything is done with it."""
         self._calls += 1
         atoms = single_point(self.coordinates, x, answer.energy, answer.force)
-        atoms.info = {"image": index, "purpose": self.purpose()}
+        atoms.info = {"image": index, "purpose": self.purpose(), "calculator": self.calculator}
         fmax = float(self.coordinates.longest(answer.force))
         row = [self._calls, index, self.purpose(), f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"]
         with self._writing():

@@ -280,6 +280,16 @@ def test_existing_runs_are_kept(
     assert contents(folder) == before
 
 
+def test_resuming_with_another_calculator_is_refused(
+    command: Command, finished: tuple[Path, tuple[Path, Path]]
+) -> None:
+    folder, files = finished
+    before = contents(folder)
+    words = ("neb", *files, "-c", "lj", "-q", "-n", IMAGES, "--out", folder, "--resume")
+    assert_refused(command(*words), "holds evaluations of emt", "lj (epsilon=")
+    assert contents(folder) == before
+
+
 def test_forces_that_are_not_numbers_are_an_error(
     command: Command, ends: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
