@@ -1,6 +1,7 @@
 """The shared machine: measure how the last step turned out, change a limit, propose the next step."""
 
 from sciopt.core.average import Mean, Polyak, Tail
+from sciopt.core.box import Bounded, Box, Quadratic
 from sciopt.core.checkpoint import Checkpoint, load_snapshot, save_snapshot
 from sciopt.core.control import Adaptive, Control, Fade, Fixed, Limit, Schedule, Verdict
 from sciopt.core.errors import (
@@ -22,6 +23,8 @@ from sciopt.core.stop import Budget, NoiseFloor, Plateau, Progress, Reason, Resi
 
 __all__ = [
     "Adaptive",
+    "Bounded",
+    "Box",
     "Budget",
     "Checkpoint",
     "Control",
@@ -44,6 +47,7 @@ __all__ = [
     "Problem",
     "Progress",
     "Proposal",
+    "Quadratic",
     "Ratio",
     "Reason",
     "Record",

@@ -146,7 +146,9 @@ class StepMethod:
         return state._replace(trial=trial, step=step, memory=memory, limit=verdict.limit, predicted=None)
 
     def _propose(self, here: Evaluation, memory: Any, limit: Limit, last: Array | None, accepted: int) -> State:
-        seen = replace(here, force=self.space.tangent(here.x, here.force))
+        seen = here
+        if not self.rule.raw_force:
+            seen = replace(here, force=self.space.tangent(here.x, here.force))
         proposal = self.rule.propose(memory, seen, limit, self.space)
         step = proposal.step if proposal.correction else self.space.clip(proposal.step)
         trial = self.space.move(here.x, step, proposal.metric)

@@ -52,6 +52,10 @@ class Rule:
     learns_from_rejected: ClassVar[bool] = False
     """Whether a rejected step still teaches something (a secant pair is a secant pair)."""
 
+    raw_force: ClassVar[bool] = False
+    """Whether the rule finds the multipliers of constraints itself and wants the force as the problem gave it, instead
+    of the tangent force."""
+
     def start(self, ev: Evaluation, space: Space) -> Any:
         """Memory before anything was learned."""
         return ()

@@ -1,0 +1,203 @@
+"""The geometry of bounded variables that share one budget: a box cut by a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from sciopt.core.space import Space
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array
+
+__all__ = ["Bounded", "Box", "Quadratic"]
+
+# Of the bisection-guarded Newton iterations for the multiplier; quadratic convergence needs a handful.
+_MOST_NEWTON = 60
+
+
+class Quadratic(NamedTuple):
+    """The model ``q(d) = -force.d + d.B d / 2`` with ``B = scale diag(metric) - vectors^T middle vectors``.
+
+    The compact form of a limited-memory quasi-Newton matrix (Byrd, Nocedal and Schnabel 1994, doi 10.1007/BF01581063).
+
+    Attributes
+    ----------
+    force
+        (n,) minus the gradient at d = 0.
+    scale, metric
+        A number and (n,) positive weights.
+    vectors, middle
+        (k, n) and (k, k); k may be 0.
+    """
+
+    force: Array
+    scale: float
+    metric: Array
+    vectors: Array
+    middle: Array
+
+    def curve(self, step: Array) -> Array:
+        """(n,) ``B step``."""
+        bent = self.scale * self.metric * step
+        if len(self.vectors):
+            bent -= (self.middle @ (self.vectors @ step)) @ self.vectors
+        return bent
+
+
+class Bounded(Space, Protocol):
+    """A space of bounded variables with at most one linear budget, in which models can be minimized."""
+
+    @property
+    def lower(self) -> float | Array:
+        """Least value of each variable."""
+
+    @property
+    def upper(self) -> float | Array:
+        """Largest value of each variable."""
+
+    @property
+    def weights(self) -> Array | None:
+        """(n,) what a unit of each variable takes of the budget."""
+
+    @property
+    def capacity(self) -> float:
+        """The budget: ``weights . x <= capacity``."""
+
+    def project(self, y: Array, lower: float | Array, upper: float | Array, metric: Array | None = None) -> Array:
+        """The point nearest to `y` within the given bounds and the budget."""
+
+    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
+        """(n,) a feasible step from `x` that (nearly) minimizes `model` while x + step stays within the bounds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """``lower <= x <= upper`` and, with `weights`, ``weights . x <= capacity``.
+
+    Steps are measured in the metric of the weights, ``sharp(f) = f / w``: what one unit of the budget buys. The
+    tangent force is the projection of the force onto the feasible directions, multiplier removed and blocked variables
+    zeroed; the residual is the root mean square of ``P(x + f / (w m)) - x`` with m the mean of ``|f / w|``, which no
+    step limit can fool.
+
+    Parameters
+    ----------
+    lower, upper
+        Bounds, numbers or (n,).
+    weights
+        (n,) positive, or None for a box alone.
+    capacity
+        The budget.
+    maxstep
+        Longest change of one variable in one step of rules that do not limit themselves.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> space = Box(0.0, 1.0, np.array([0.5, 0.5]), 0.5)
+    >>> space.move(np.array([0.5, 0.5]), np.array([0.4, 0.2]))
+    array([0.6, 0.4])
+    >>> space.tangent(np.array([0.5, 0.5]), np.array([3.0, 1.0]))
+    array([ 1., -1.])
+    """
+
+    lower: float | Array = 0.0
+    upper: float | Array = 1.0
+    weights: Array | None = None
+    capacity: float = np.inf
+    maxstep: float = np.inf
+
+    def dot(self, a: Array, b: Array) -> float:
+        return float(np.vdot(a, b))
+
+    def sharp(self, x: Array, force: Array) -> Array:
+        return force if self.weights is None else force / self.weights
+
+    def tangent(self, x: Array, force: Array) -> Array:
+        # The tangent cone is a box cut by a plane again, with bounds at zero or infinity.
+        lower = np.where(x <= self.lower, 0.0, -np.inf)
+        upper = np.where(x >= self.upper, 0.0, np.inf)
+        if self.weights is None:
+            return np.clip(force, lower, upper)
+        full = self.dot(self.weights, x) >= self.capacity * (1.0 - 1e-9)
+        direction = force / self.weights
+        capacity = 0.0 if full else np.inf
+        return self.weights * _project(direction, lower, upper, self.weights, np.ones_like(x), capacity)
+
+    def clip(self, step: Array) -> Array:
+        length = self.length(step)
+        return step if length <= self.maxstep else step * (self.maxstep / length)
+
+    def length(self, step: Array) -> float:
+        return float(np.abs(step).max(initial=0.0))
+
+    def move(self, x: Array, step: Array, metric: Array | None = None) -> Array:
+        return self.project(x + step, self.lower, self.upper, metric)
+
+    def between(self, x: Array, y: Array) -> Array:
+        return y - x
+
+    def residual(self, x: Array, force: Array) -> float:
+        weights = np.ones_like(x) if self.weights is None else self.weights
+        share = weights / weights.sum()
+        direction = force / weights
+        strength = float(share @ np.abs(direction))
+        if strength == 0.0:
+            return 0.0
+        change = self.project(x + direction / strength, self.lower, self.upper) - x
+        return float(np.sqrt(share @ change**2))
+
+    def project(self, y: Array, lower: float | Array, upper: float | Array, metric: Array | None = None) -> Array:
+        """The x that minimizes ``sum metric (x - y)^2`` within the given bounds and the budget.
+
+        ``x = clip(y - mu weights / metric)`` with the one multiplier mu >= 0. Without `metric`, that of the weights.
+        """
+        if self.weights is None:
+            return np.clip(y, lower, upper)
+        rates = np.ones_like(y) if metric is None else self.weights / metric
+        return _project(y, lower, upper, self.weights, rates, self.capacity)
+
+    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
+        """Spectral projected gradients on the model; see `minimize_quadratic`."""
+        from sciopt.core.quadratic import minimize_quadratic
+
+        return minimize_quadratic(model, x, lambda y: self.project(y, lower, upper, model.metric))
+
+
+def _project(
+    y: Array, lower: float | Array, upper: float | Array, weights: Array, rates: Array, capacity: float
+) -> Array:
+    """``clip(y - mu rates)`` with the least mu >= 0 for which ``weights . x <= capacity``: safeguarded Newton."""
+    x = np.clip(y, lower, upper)
+    excess = float(weights @ x) - capacity
+    scale = max(abs(capacity), float(weights @ np.abs(x)), np.finfo(float).tiny) if np.isfinite(capacity) else 1.0
+    if not excess > 1e-13 * scale:
+        return x
+    low, high, mu = 0.0, np.inf, 0.0
+    for _ in range(_MOST_NEWTON):
+        free = (x > lower) & (x < upper)
+        slope = float(weights[free] @ rates[free])
+        following = mu + excess / slope if slope > 0 else np.inf
+        if not low < following < high:
+            following = 0.5 * (low + high) if np.isfinite(high) else 2.0 * mu + _reach(y, lower, rates)
+        mu = following
+        x = np.clip(y - mu * rates, lower, upper)
+        excess = float(weights @ x) - capacity
+        if abs(excess) <= 1e-13 * scale:
+            break
+        if excess > 0:
+            low = mu
+        else:
+            high = mu
+        if high - low <= 1e-16 * high:
+            break
+    return x
+
+
+def _reach(y: Array, lower: float | Array, rates: Array) -> float:
+    """A multiplier beyond which some variable must have come to its lower bound; grows the bracket from there."""
+    distance = (y - np.maximum(lower, np.finfo(float).min / 4)) / rates
+    finite = distance[distance < 1e300]
+    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
