@@ -65,6 +65,13 @@ class Evaluation:
             raise NotFinite(f"component {where} of the force is {self.force[where]}; the problem must return numbers")
         if self.value is not None and not np.isfinite(self.value):
             raise NotFinite(f"the value is {self.value}; the problem must return a finite number")
+        if self.constraints is not None and not np.isfinite(self.constraints).all():
+            raise NotFinite(f"the constraints are {self.constraints}; the problem must return finite numbers")
+
+    @property
+    def violation(self) -> float:
+        """The largest violated constraint; 0 where all hold or there is none."""
+        return 0.0 if self.constraints is None else float(np.maximum(self.constraints, 0.0).max(initial=0.0))
 
 
 class Problem(Protocol):

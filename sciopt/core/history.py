@@ -29,6 +29,8 @@ class Record(NamedTuple):
         Whether the step was accepted.
     evaluating, overhead
         Seconds spent in the problem and outside it, for this evaluation.
+    violation
+        Largest violated constraint; 0 where all hold or there is none.
     """
 
     evaluations: int
@@ -38,6 +40,7 @@ class Record(NamedTuple):
     accepted: bool
     evaluating: float
     overhead: float
+    violation: float = 0.0
 
 
 class History:

@@ -12,7 +12,7 @@ import numpy as np
 
 from sciopt.core.errors import EvaluationFailed, NotFinite
 from sciopt.core.history import History, Record
-from sciopt.core.stop import Progress, Reason
+from sciopt.core.stop import FEASIBLE, Progress, Reason
 
 if TYPE_CHECKING:
     from sciopt.core.average import Mean, Polyak, Tail
@@ -50,8 +50,8 @@ class Result:
     ----------
     x
         (n,) the answer: the tail average when one was kept (unless a noise-free run converged at a better point),
-        otherwise the last accepted point when converged and the best point seen when not (lowest value, or lowest
-        residual where there is no value).
+        otherwise the last accepted point when its residual converged and the best point seen when not (lowest value
+        among the points that hold the constraints, or lowest residual where there is no value).
     value
         The value there; None where the problem has none.
     residual
@@ -205,6 +205,7 @@ def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, 
         accepted=accepted,
         evaluating=evaluating,
         overhead=overhead,
+        violation=ev.violation,
     )
     snapshot.history.add(record, dict(ev.cost))
 
@@ -212,6 +213,8 @@ def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, 
 def _better(best: Evaluation | None, ev: Evaluation, method: Method) -> Evaluation:
     if best is None:
         return ev
+    if max(best.violation, ev.violation) > FEASIBLE:
+        return ev if ev.violation < best.violation else best
     if best.value is not None and ev.value is not None:
         return ev if ev.value < best.value else best
     residual = method.space.residual
@@ -220,7 +223,10 @@ def _better(best: Evaluation | None, ev: Evaluation, method: Method) -> Evaluati
 
 def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason, clock: _Clock) -> Result:
     state, history, mean, best = snapshot
-    answer = state.here if reason.converged or best is None else best
+    answer = state.here if best is None else best
+    # A plateau is a statement about the best value; every other convergence is one about the last accepted point.
+    if reason.converged and reason.kind != "plateau":
+        answer = state.here
     error = None
     if mean is not None and mean.points > 1:
         try:

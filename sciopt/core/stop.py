@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["All", "Any", "Budget", "NoiseFloor", "Plateau", "Progress", "Reason", "Residual", "Stop"]
 
 
+FEASIBLE = 1e-3
+"""A point whose largest violated constraint is at most this counts as feasible; scale constraints accordingly."""
+
+
 @dataclass(frozen=True)
 class Reason:
     """Why a run stopped.
@@ -114,7 +118,10 @@ class Residual(_Combinable):
 
 @dataclass(frozen=True)
 class Plateau(_Combinable):
-    """Converged when the best value improved by less than `rtol` (relative) over the last `window` evaluations."""
+    """Converged when the best value improved by less than `rtol` (relative) over the last `window` evaluations.
+
+    With constraints, only points that hold them count.
+    """
 
     rtol: float = 2e-4
     window: int = 10
@@ -123,7 +130,10 @@ class Plateau(_Combinable):
         values = progress.history.column("value")
         if len(values) <= self.window:
             return None
+        values[progress.history.column("violation") > FEASIBLE] = np.inf
         best = np.minimum.accumulate(values)
+        if not np.isfinite(best[-1 - self.window]):
+            return None
         gain = best[-1 - self.window] - best[-1]
         if not gain <= self.rtol * abs(best[-1]):
             return None
