@@ -17,7 +17,7 @@ from sciopt.core.history import History, Record
 from sciopt.core.method import Method, State, StepMethod
 from sciopt.core.rule import Proposal, Rule
 from sciopt.core.run import Result, Snapshot, run
-from sciopt.core.signals import Improvement, Ratio, alignment, power, reversal, virtual_work
+from sciopt.core.signals import Improvement, Nonmonotone, Ratio, alignment, power, reversal, virtual_work
 from sciopt.core.space import Flat, Preconditioned, Space
 from sciopt.core.stop import Budget, NoiseFloor, Plateau, Progress, Reason, Residual, Stop
 
@@ -40,6 +40,7 @@ __all__ = [
     "Mean",
     "Method",
     "NoiseFloor",
+    "Nonmonotone",
     "NotFinite",
     "Plateau",
     "Polyak",

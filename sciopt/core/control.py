@@ -74,7 +74,8 @@ class Adaptive:
     """The one law of adaptive limits.
 
     ``size <- max(shrink * size, least)`` where the signal is negative, ``min(grow * size, most)`` where it has been
-    positive for more than `patience` steps, unchanged where it is zero.
+    positive for more than `patience` steps, unchanged where it is zero. Only while steps are being rejected may the
+    limit be below `least`; the next accepted step lifts it back.
 
     Parameters
     ----------
@@ -121,19 +122,20 @@ class Adaptive:
         if length is not None and np.ndim(state.limit.size) == 0:
             # One limit for all blocks of a space stays one limit.
             length = float(np.max(length))
-        limit, bad = self._law(state.limit, opinion, length)
-        all_bad = bool(np.all(bad))
-        return Verdict(limit, not (self.reject and all_bad), self.forget and all_bad)
+        all_bad = bool(np.all(opinion < 0))
+        rejected = self.reject and all_bad
+        # Held at `least`, a rule that is sent back would propose the rejected step again, and again.
+        limit = self._law(state.limit, opinion, length, 0.0 if rejected else self.least)
+        return Verdict(limit, not rejected, self.forget and all_bad)
 
     def failed(self, limit: Limit, blocks: tuple[int, ...]) -> Verdict:
         opinion = np.full(np.shape(limit.size), -1.0)
         if blocks and opinion.ndim:
             opinion[:] = 0.0
             opinion[list(blocks)] = -1.0
-        limit, _ = self._law(limit, opinion, None)
-        return Verdict(limit, False, self.forget)
+        return Verdict(self._law(limit, opinion, None, self.least), False, self.forget)
 
-    def _law(self, limit: Limit, opinion: Array, length: float | Array | None) -> tuple[Limit, Mask]:
+    def _law(self, limit: Limit, opinion: Array, length: float | Array | None, least: float) -> Limit:
         size, streak = np.asarray(limit.size), np.asarray(limit.streak)
         good, bad = opinion > 0, opinion < 0
         ripe = good & (streak >= self.patience)
@@ -141,10 +143,9 @@ class Adaptive:
         if length is not None:
             start = np.minimum(size, length)
             grown = ripe & (np.asarray(length) > 0.8 * size)
-        shrunk = np.maximum(start * self.shrink, self.least)
-        size = np.where(bad, shrunk, np.where(grown, np.minimum(size * self.grow, self.most), size))
+        size = np.where(bad, start * self.shrink, np.where(grown, np.minimum(size * self.grow, self.most), size))
         streak = np.where(good, streak + 1, np.where(bad, 0, streak))
-        return _limit(size, streak, ripe, limit.judged + 1), bad
+        return _limit(np.maximum(size, least), streak, ripe, limit.judged + 1)
 
 
 @dataclass(frozen=True)

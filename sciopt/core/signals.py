@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sciopt.core.space import Space
     from sciopt.core.types import Array
 
-__all__ = ["Improvement", "Ratio", "alignment", "power", "reversal", "virtual_work"]
+__all__ = ["Improvement", "Nonmonotone", "Ratio", "alignment", "power", "reversal", "virtual_work"]
 
 
 def power(state: State, ev: Evaluation, space: Space) -> float:
@@ -86,3 +86,42 @@ class Improvement:
         if state.here.value is None or ev.value is None:
             return 0.0
         return 1.0 if state.here.value - ev.value > self.least else -1.0
+
+
+@dataclass(frozen=True)
+class Nonmonotone:
+    """Good below the present value, bad unless sufficiently below the largest of the last accepted ones.
+
+    Bad where ``f_new > max(f_k, ..., f_{k-window+1}) - slope * predicted``, the condition of Armijo in the nonmonotone
+    form of Grippo, Lampariello and Lucidi 1986, doi 10.1137/0723046; for spectral steps Birgin, Martinez and Raydan
+    2000, doi 10.1137/S1052623497330963. Without a merit the virtual work must be positive.
+
+    The accepted values are the field `values` of the rule's memory, newest last; a rule that keeps none is judged
+    against the present value alone. A prediction that is not positive counts as bad.
+
+    Parameters
+    ----------
+    window
+        Accepted values that count. 1 is the monotone condition.
+    slope
+        Part of the predicted decrease that must come true.
+    """
+
+    window: int = 10
+    slope: float = 1e-4
+
+    def __call__(self, state: State, ev: Evaluation, space: Space) -> float:
+        predicted = space.dot(state.here.force, state.step) if state.predicted is None else float(state.predicted)
+        if predicted <= 0:
+            return -1.0
+        if state.here.value is None or ev.value is None:
+            return 1.0 if virtual_work(state, ev, space) > 0.0 else -1.0
+        recent: tuple[float, ...] = getattr(state.memory, "values", ())[-self.window :]
+        top = max((*recent, state.here.value))
+        actual = state.here.value - ev.value
+        # Near a minimum the difference of two values is rounding; the forces still know the decrease.
+        if abs(actual) < 1e-10 * max(abs(state.here.value), abs(ev.value)):
+            actual = virtual_work(state, ev, space)
+        if top - state.here.value + actual < self.slope * predicted:
+            return -1.0
+        return 1.0 if actual > 0.0 else 0.0

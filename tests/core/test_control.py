@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from sciopt.core import (
     Flat,
     Improvement,
     Limit,
+    Nonmonotone,
     Ratio,
     Schedule,
     State,
@@ -238,6 +239,39 @@ def test_improvement(before: float | None, after: float, opinion: int) -> None:
 
 
 # Limits that follow a plan -------------------------------------------------------------------------------------------
+
+
+class Remembered(NamedTuple):
+    values: tuple[float, ...]
+
+
+@given(st.lists(finite, min_size=1, max_size=6), finite, st.floats(0.0, 10.0), st.integers(1, 4))
+def test_nonmonotone_acceptance(values: list[float], after: float, predicted: float, window: int) -> None:
+    """Against the inequality as it is printed, away from rounding."""
+    before = state(Limit(1.0), value=values[-1], predicted=predicted)._replace(memory=Remembered(tuple(values)))
+    opinion = Nonmonotone(window, slope=0.1)(before, answer(after), FLAT)
+    margin = max(values[-window:]) - 0.1 * predicted - after
+    if predicted == 0.0:
+        assert opinion == -1.0
+    elif abs(margin) > 1e-5 and abs(after - values[-1]) > 1e-5:
+        assert opinion == (-1.0 if margin < 0 else 1.0 if after < values[-1] else 0.0)
+
+
+def test_nonmonotone_acceptance_is_not_stopped_by_rounding_near_a_minimum() -> None:
+    now = state(Limit(1.0), step=(0.5, 0.0), force=(1e-9, 0.0), value=1e3, predicted=1e-9)
+    assert Nonmonotone()(now, answer(np.nextafter(1e3, 2e3), force=(0.0, 0.0)), FLAT) == 1.0
+    assert Nonmonotone()(now, answer(np.nextafter(1e3, 0.0), force=(-2e-9, 0.0)), FLAT) == -1.0
+
+
+def test_a_limit_held_at_its_least_still_gives_way_while_steps_are_rejected() -> None:
+    control = Adaptive(0.1, Improvement(), shrink=0.5, grow=1.2, least=0.1, reject=True)
+    limit, sizes = control.start(), []
+    for after in (1.0, 1.0, 1.0, -1.0):
+        verdict = control.judge(state(limit, value=0.0), answer(after), FLAT)
+        assert verdict.accept == (after < 0)
+        limit = verdict.limit
+        sizes.append(limit.size)
+    assert sizes == [0.05, 0.025, 0.0125, 0.1]
 
 
 def test_schedules_count_judged_steps_and_ignore_failures() -> None:
