@@ -19,17 +19,18 @@ LAYERS: dict[str, set[str]] = {
     "core": set(),
     "rules": {"core"},
     "calculators": {"core"},  # a service: neither a geometry nor a method
+    "run_files": {"core"},  # what the run folders of all domains share
     "minimization": {"core", "rules"},  # any function with a gradient
     # domains
     "surrogate": {"core", "rules"},
-    "topopt": {"core", "rules"},
-    "neb": {"core", "rules", "surrogate", "calculators"},
+    "topopt": {"core", "rules", "run_files"},
+    "neb": {"core", "rules", "surrogate", "calculators", "run_files"},
     # a face of the atomistic domain: ASE owns the loop, the band's curvature models precondition
     "ase": {"core", "rules", "neb"},
     # on top: ready-made problems, then the programs
     "problems": {"core", "rules", "calculators", "neb", "topopt", "surrogate"},
-    "bench": {"core", "rules", "calculators", "ase", "neb", "topopt", "surrogate", "problems"},
-    "cli": {"core", "rules", "calculators", "ase", "neb", "topopt", "surrogate", "problems", "bench"},
+    "bench": {"core", "rules", "calculators", "run_files", "ase", "neb", "topopt", "surrogate", "problems"},
+    "cli": {"core", "rules", "calculators", "run_files", "ase", "neb", "topopt", "surrogate", "problems", "bench"},
 }
 ROOT_MAY_IMPORT = set(LAYERS) - {"bench", "cli"}
 PURE = ("core", "rules")

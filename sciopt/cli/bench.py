@@ -42,7 +42,7 @@ def paths(
     from sciopt.bench.paths import ASE_METHODS, Outcome, benchmark
     from sciopt.bench.table import stored_outcomes
     from sciopt.neb.methods import BAND_METHODS
-    from sciopt.neb.run_folder import versions
+    from sciopt.run_files import versions
 
     if table is not None:
         _print_tables(stored_outcomes(table))
@@ -93,7 +93,7 @@ def overhead() -> int:
     """CPU time per band point besides the forces, and calculator calls per image, next to ASE's optimizers."""
     from sciopt.bench.overhead import overhead as measure
     from sciopt.bench.sharing import sharing
-    from sciopt.neb.run_folder import versions
+    from sciopt.run_files import versions
 
     print("versions: " + ", ".join(f"{name} {number}" for name, number in versions().items()))
     print(f"{'system':16s} {'coordinates':>11s} {'images':>6s} {'method':12s} {'ms per band':>11s}")

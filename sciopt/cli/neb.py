@@ -66,7 +66,7 @@ def neb(
     """Find the minimum-energy path between two structures and the saddle point on it."""
     from sciopt.neb.interpolate import INTERPOLATIONS
     from sciopt.neb.path import find_path
-    from sciopt.neb.run_folder import refuse_existing_run
+    from sciopt.run_files import refuse_existing_run
 
     if not resume:
         refuse_existing_run(out)

@@ -32,7 +32,7 @@ def relax(
 ) -> int:
     """Relax the free atoms of a structure at fixed cell."""
     from sciopt.neb.relax import relax as relax_atoms
-    from sciopt.neb.run_folder import refuse_existing_run
+    from sciopt.run_files import refuse_existing_run
 
     if not resume:
         refuse_existing_run(out)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.io import write
 
-from sciopt.neb.run_folder import single_point, versions
+from sciopt.neb.run_folder import single_point
+from sciopt.run_files import versions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,8 +17,9 @@ from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import is_rigid
 from sciopt.neb.images import Images
 from sciopt.neb.precondition import shifted_model, solver
-from sciopt.neb.run_folder import RunFolder, single_point, versions
+from sciopt.neb.run_folder import RunFolder, single_point
 from sciopt.rules import make_method
+from sciopt.run_files import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import logging
-import platform
 import zipfile
 from collections import Counter
-from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +16,11 @@ from ase.io import Trajectory
 
 from sciopt.calculators import NamedCalculator
 from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomically
-from sciopt.core.errors import InputError, RestartMismatch, SciOptError
+from sciopt.core.errors import InputError, RestartMismatch
+from sciopt.run_files import refuse_existing_run, write_summary, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from ase import Atoms
 
@@ -33,22 +30,11 @@ if TYPE_CHECKING:
     from sciopt.neb.images import Answer, Images
     from sciopt.neb.path_result import PathResult
 
-__all__ = ["RunFolder", "refuse_existing_run", "single_point", "versions", "whole_frames"]
+__all__ = ["RunFolder", "single_point", "whole_frames"]
 
 log = logging.getLogger("sciopt")
 
 _LOG_COLUMNS = ("call", "image", "purpose", "energy_eV", "fmax_eV_per_A", "seconds")
-
-
-def versions() -> dict[str, str]:
-    """Versions of sciopt and of what its numbers depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("sciopt", "numpy", "scipy", "numba", "ase", "tblite"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def single_point(coordinates: Coordinates, x: Array, energy: float, force: Array) -> Atoms:
@@ -127,7 +113,7 @@ class RunFolder:
         """Note that a stage of the search begins from the band X (M+2, n)."""
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, stage=np.array(stage), X=X)
-        with self._writing():
+        with writing(self.path):
             write_atomically(self.path / "stage.npz", buffer.getvalue())
 
     def stage(self) -> tuple[str, Array] | None:
@@ -164,7 +150,7 @@ class RunFolder:
         atoms.info = {"image": index, "purpose": self.purpose(), "calculator": self.calculator}
         fmax = float(self.coordinates.longest(answer.force))
         row = [self._calls, index, self.purpose(), f"{answer.energy:.8f}", f"{fmax:.6f}", f"{seconds:.4f}"]
-        with self._writing():
+        with writing(self.path):
             with Trajectory(self.path / "evaluations.traj", "a") as frames:
                 frames.write(atoms)
             new = not (self.path / "log.csv").exists()
@@ -175,7 +161,7 @@ class RunFolder:
     def band(self, snapshot: Snapshot, settings: Any) -> None:
         """Append the band of an accepted evaluation and write the checkpoint."""
         info = snapshot.state.here.info
-        with self._writing():
+        with writing(self.path):
             if self.resume and not self._continued:
                 self._mended("path.traj", len(info["X"]))
                 self._continued = True
@@ -187,16 +173,14 @@ class RunFolder:
 
     def summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json."""
-        text = json.dumps(content, indent=1, default=_plain)
-        with self._writing():
-            write_atomically(self.path / "summary.json", (text + "\n").encode())
+        write_summary(self.path, content)
 
     def finish(self, result: PathResult) -> None:
         """Write the final path, its picture, the saddle and the summary."""
         from sciopt.neb.plot import save_figure
 
         self.summary(result.summary())
-        with self._writing():
+        with writing(self.path):
             result.write(self.path / "path.extxyz")
             if result.saddle is not None:
                 result.saddle.write(self.path / "saddle.extxyz")
@@ -216,17 +200,6 @@ class RunFolder:
                     whole.write(atoms)
             unfinished.replace(file)
         return frames
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """Say which folder could not be written."""
-        try:
-            yield
-        except OSError as error:
-            raise SciOptError(
-                f"cannot write to the run folder {self.path}: {error.strerror or error}; the last checkpoint is kept, "
-                "so make room and resume"
-            ) from error
 
     def _count_log_lines(self) -> int:
         if not (self.path / "log.csv").exists():
@@ -248,20 +221,3 @@ def whole_frames(file: Path) -> tuple[list[Atoms], bool]:
         log.debug("%s: %s", file, error)
         return frames, True
     return frames, False
-
-
-def refuse_existing_run(path: Path) -> None:
-    """Raise InputError when `path` holds a run, so that nothing of it is overwritten."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; give a folder for the run")
-    for name in ("summary.json", "state.npz", "log.csv", "evaluations.traj", "path.traj"):
-        if (path / name).exists():
-            raise InputError(f"{path} already holds a run ({name}); resume it (resume=True / --resume) or use another")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
-    return str(value)

@@ -21,10 +21,10 @@ from ase import Atoms
 from ase.io import Trajectory, read
 
 from sciopt.core.errors import InputError, RestartMismatch, SciOptError
-from sciopt.neb import run_folder as run_folder_module
 from sciopt.neb.path import find_path
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.stored import stored_path
+from sciopt.run_files import versions
 
 IMAGES = 5
 BAND = IMAGES + 2
@@ -484,4 +484,4 @@ def test_resuming_nothing_starts_a_run(mueller: Any, tmp_path: Path) -> None:
 
 
 def test_versions_name_what_numbers_depend_on() -> None:
-    assert {"python", "sciopt", "numpy", "scipy", "ase"} <= set(run_folder_module.versions())
+    assert {"python", "sciopt", "numpy", "scipy", "ase"} <= set(versions())
