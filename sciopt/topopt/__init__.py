@@ -1,0 +1,1 @@
+"""Topology optimization on regular grids."""
