@@ -1,0 +1,200 @@
+"""The equilibrium of a structured grid, ``K(E) u = f``, whatever solves it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array
+
+from sciopt.core.errors import EvaluationFailed, InputError
+from sciopt.core.types import Array, Mask
+from sciopt.topopt.grid.assembly import Assembler, element_dofs, node_shape
+from sciopt.topopt.grid.direct import DirectSolver
+from sciopt.topopt.grid.element import Physics, checked_spacing
+
+__all__ = ["GridSystem", "Solution"]
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What solving gave.
+
+    Parameters
+    ----------
+    u
+        Displacements or temperatures (m, c, *nodes), one per right-hand side.
+    residual
+        True relative residuals ``|f − K u| / |f|`` (m,), recomputed in float64; zero for a load of zero.
+    iterations
+        Iterations of the solver (m,); zero for the direct one.
+    solver
+        "direct" or "multigrid".
+    """
+
+    u: Array
+    residual: Array
+    iterations: NDArray[np.int64]
+    solver: str
+
+
+class GridSystem:
+    """Finite elements on a regular grid of bricks: ``K(E) = Σ_e E_e K_0 + diag(springs)``, fixed unknowns left out.
+
+    Parameters
+    ----------
+    shape
+        Number of elements per axis, (nx, ny) or (nx, ny, nz).
+    spacing
+        Edges of an element.
+    physics
+        `Elasticity` or `Conduction`.
+    fixed
+        Fixed unknowns (c, *nodes); nodes is (ny+1, nx+1) or (nz+1, ny+1, nx+1). Unknowns that touch only elements
+        with modulus zero must be fixed too.
+    springs
+        Stiffness added to the diagonal (c, *nodes), at least zero, or None.
+    solver
+        "direct", "multigrid", or "auto".
+
+    Raises
+    ------
+    InputError
+        When a shape is wrong, a spring is negative or the solver is unknown.
+
+    Examples
+    --------
+    >>> from sciopt.topopt.grid.element import Conduction
+    >>> fixed = np.zeros((1, 2, 5), bool)
+    >>> fixed[..., 0] = True
+    >>> load = np.zeros((1, 1, 2, 5))
+    >>> load[..., -1] = 0.5
+    >>> system = GridSystem((4, 1), (1.0, 1.0), Conduction(), fixed)
+    >>> system.solve(np.ones(4), load).u[0, 0, 0].round(12)
+    array([0., 1., 2., 3., 4.])
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        spacing: Sequence[float],
+        physics: Physics,
+        fixed: Mask,
+        springs: Array | None = None,
+        solver: str = "auto",
+    ) -> None:
+        self.shape = tuple(int(n) for n in shape)
+        self.spacing = checked_spacing(spacing)
+        if len(self.shape) != len(self.spacing) or min(self.shape) < 1:
+            raise InputError(f"shape is {self.shape} and spacing {self.spacing}; give one positive number per axis.")
+        self.physics = physics
+        self.stiffness = physics.matrix(self.spacing)
+        self.elements = int(np.prod(self.shape))
+        self.nodal = (physics.components(len(self.shape)), *node_shape(self.shape))
+        self.fixed = np.array(fixed, dtype=bool)
+        if self.fixed.shape != self.nodal:
+            raise InputError(f"fixed has shape {self.fixed.shape}, the grid has unknowns {self.nodal}.")
+        self.springs = None
+        if springs is not None and np.any(springs):
+            self.springs = np.array(springs, dtype=np.float64)
+            if self.springs.shape != self.nodal or not np.all(self.springs >= 0.0):
+                raise InputError(
+                    f"springs have shape {self.springs.shape}; expected {self.nodal} stiffnesses of at least zero."
+                )
+        self.dofs = int(self.fixed.size - np.count_nonzero(self.fixed))
+        if solver not in ("auto", "direct", "multigrid"):
+            raise InputError(f"solver is {solver!r}; it must be 'auto', 'direct' or 'multigrid'.")
+        self.solver = "direct"
+        self._direct: DirectSolver | None = None
+
+    def solve(self, E: Array, loads: Array, tol: float = 1e-5, guess: Array | None = None) -> Solution:
+        """Equilibrium under every load.
+
+        Parameters
+        ----------
+        E
+            Moduli (elements,), at least zero.
+        loads
+            Right-hand sides (m, c, *nodes); values at fixed unknowns are ignored.
+        tol
+            Largest relative residual ``|f − K u| / |f|``.
+        guess
+            Where iterations start (m, c, *nodes), or None for zero.
+
+        Raises
+        ------
+        InputError
+            When a shape is wrong or a modulus negative.
+        EvaluationFailed
+            When a number is not finite, the system is singular, or the tolerance was not reached.
+        """
+        E = self._moduli(E)
+        if loads.shape[1:] != self.nodal or (guess is not None and guess.shape != loads.shape):
+            seen = loads.shape if guess is None else (loads.shape, guess.shape)
+            raise InputError(
+                f"loads (and guess) have shape {seen}; expected (cases, {', '.join(map(str, self.nodal))})."
+            )
+        if not np.isfinite(loads).all():
+            raise EvaluationFailed("The loads contain numbers that are not finite.")
+        f = np.where(self.fixed, 0.0, loads)
+        iterations = np.zeros(len(f), dtype=np.int64)
+        if self._direct is None:
+            self._direct = DirectSolver(Assembler(self.shape, self.stiffness, self.fixed, self.springs))
+        u = self._direct.solve(E, f)
+        residual = np.array([self._residual(E, *pair) for pair in zip(u, f, strict=True)])
+        if not np.all(residual <= tol):
+            raise EvaluationFailed(
+                f"The {self.solver} solver reached a relative residual of {residual.max():.1e}, not {tol:.1e}."
+            )
+        return Solution(u, residual, iterations, self.solver)
+
+    def energies(self, u: Array, v: Array | None = None) -> Array:
+        """``u_eᵀ K_0 v_e`` of every element (elements,), for nodal fields (c, *nodes) and unit modulus."""
+        dofs = element_dofs(self.shape, self.nodal[0])
+        left = u.ravel()[dofs]
+        right = left if v is None else v.ravel()[dofs]
+        return np.einsum("em,em->e", left @ self.stiffness, right)
+
+    def apply(self, E: Array, u: Array) -> Array:
+        """``K(E) u`` (c, *nodes) in float64, springs included; fixed unknowns count as zero, before and after."""
+        dofs = element_dofs(self.shape, self.nodal[0])
+        free = np.where(self.fixed, 0.0, u)
+        forces = (free.ravel()[dofs] @ self.stiffness) * self._moduli(E)[:, None]
+        f = np.bincount(dofs.ravel(), forces.ravel(), minlength=u.size).reshape(self.nodal)
+        if self.springs is not None:
+            f += self.springs * free
+        f[self.fixed] = 0.0
+        return f
+
+    def matrix(self, E: Array) -> csr_array:
+        """The same operator, assembled: sparse matrix over all unknowns, rows and columns of fixed ones empty."""
+        E = self._moduli(E)
+        dofs = element_dofs(self.shape, self.nodal[0])
+        local = dofs.shape[1]
+        values = E[:, None] * self.stiffness.ravel()
+        size = self.fixed.size
+        rows, columns = np.repeat(dofs, local, axis=1), np.tile(dofs, (1, local))
+        full = coo_array((values.ravel(), (rows.ravel(), columns.ravel())), shape=(size, size)).tocsr()
+        if self.springs is not None:
+            diagonal = np.arange(size)
+            full = full + csr_array((self.springs.ravel(), (diagonal, diagonal)), shape=(size, size))
+        free = csr_array(
+            ((~self.fixed).astype(np.float64).ravel(), (np.arange(size), np.arange(size))), shape=(size, size)
+        )
+        return csr_array(free @ full @ free)
+
+    def _moduli(self, E: Array) -> Array:
+        E = np.asarray(E, dtype=np.float64)
+        if E.shape != (self.elements,):
+            raise InputError(f"E has shape {E.shape}, the grid has {self.elements} elements.")
+        if not np.isfinite(E).all():
+            raise EvaluationFailed("The moduli contain numbers that are not finite.")
+        if E.min() < 0.0:
+            raise InputError(f"The smallest modulus is {E.min()}; moduli must be at least zero.")
+        return E
+
+    def _residual(self, E: Array, u: Array, f: Array) -> float:
+        norm = float(np.linalg.norm(f))
+        return float(np.linalg.norm(f - self.apply(E, u))) / norm if norm > 0.0 else 0.0
