@@ -19,7 +19,7 @@ from sciopt.core.rule import Proposal, Rule
 from sciopt.core.run import Result, Snapshot, run
 from sciopt.core.signals import Improvement, Nonmonotone, Ratio, alignment, power, reversal, virtual_work
 from sciopt.core.space import Flat, Preconditioned, Space
-from sciopt.core.stop import Budget, NoiseFloor, Plateau, Progress, Reason, Residual, Stop
+from sciopt.core.stop import Budget, NoiseFloor, Plateau, Progress, Reason, Residual, Still, Stop
 
 __all__ = [
     "Adaptive",
@@ -63,6 +63,7 @@ __all__ = [
     "Space",
     "State",
     "StepMethod",
+    "Still",
     "Stop",
     "Tail",
     "Verdict",

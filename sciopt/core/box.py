@@ -191,7 +191,7 @@ def _project(
             low = mu
         else:
             high = mu
-        if high - low <= 1e-16 * high:
+        if np.isfinite(high) and high - low <= 1e-16 * high:
             break
     return x
 

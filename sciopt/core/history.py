@@ -31,6 +31,8 @@ class Record(NamedTuple):
         Seconds spent in the problem and outside it, for this evaluation.
     violation
         Largest violated constraint; 0 where all hold or there is none.
+    moved
+        Length of the step that led here, as the space measures it (the largest of all blocks); 0 where it was rejected.
     """
 
     evaluations: int
@@ -41,6 +43,7 @@ class Record(NamedTuple):
     evaluating: float
     overhead: float
     violation: float = 0.0
+    moved: float = 0.0
 
 
 class History:

@@ -197,6 +197,7 @@ def _look(snapshot: Snapshot, method: Method, stop: Stop, observers: Sequence[Ob
 
 def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, clock: _Clock) -> None:
     evaluating, overhead = clock.lap()
+    last = snapshot.state.last
     record = Record(
         evaluations=len(snapshot.history) + 1,
         value=np.nan if ev.value is None else float(ev.value),
@@ -206,6 +207,7 @@ def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, 
         evaluating=evaluating,
         overhead=overhead,
         violation=ev.violation,
+        moved=float(np.max(method.space.length(last))) if accepted and last is not None else 0.0,
     )
     snapshot.history.add(record, dict(ev.cost))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sciopt.core.history import History
     from sciopt.core.space import Space
 
-__all__ = ["All", "Any", "Budget", "NoiseFloor", "Plateau", "Progress", "Reason", "Residual", "Stop"]
+__all__ = ["All", "Any", "Budget", "NoiseFloor", "Plateau", "Progress", "Reason", "Residual", "Still", "Stop"]
 
 
 FEASIBLE = 1e-3
@@ -27,7 +27,7 @@ class Reason:
     Parameters
     ----------
     kind
-        ``residual``, ``plateau``, ``noise floor``, ``budget``, ``stalled``, ``failed``, ``interrupted``
+        ``residual``, ``plateau``, ``still``, ``noise floor``, ``budget``, ``stalled``, ``failed``, ``interrupted``
         or ``observer``.
     message
         One sentence for people.
@@ -139,6 +139,24 @@ class Plateau(_Combinable):
             return None
         message = f"the best value improved by {gain:.2g} (< {self.rtol:g} of it) in {self.window} evaluations"
         return Reason("plateau", message, True)
+
+
+@dataclass(frozen=True)
+class Still(_Combinable):
+    """Converged when an accepted step was shorter than `tol`: the stop of many papers, kept to reproduce them.
+
+    Under an adaptive limit a short step says little: a shrunken limit looks like convergence. Prefer `Plateau`.
+    """
+
+    tol: float = 0.01
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        last = progress.history[-1] if len(progress.history) > 1 else None
+        if last is None or not last.accepted or not last.moved < self.tol:
+            return None
+        return Reason(
+            "still", f"the last step changed no variable by more than {last.moved:.2g} (< {self.tol:g})", True
+        )
 
 
 @dataclass(frozen=True)

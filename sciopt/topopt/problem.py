@@ -1,0 +1,265 @@
+"""What all topology problems share: variables, equations, caches, and answers for the core."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from sciopt.core.errors import InputError, ShapeError
+from sciopt.core.evaluation import Evaluation
+from sciopt.core.tree import describe
+from sciopt.topopt.field import DensityField, Projection
+from sciopt.topopt.filters import Density, Sensitivity
+from sciopt.topopt.gradient import GradientCheck, check_gradient
+from sciopt.topopt.grid.system import GridSystem
+from sciopt.topopt.material import RAMP, SIMP
+from sciopt.topopt.space import DesignSpace
+from sciopt.topopt.structure import Structure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sciopt.core.types import Array
+    from sciopt.topopt.field import Realization
+    from sciopt.topopt.filters import Filter
+    from sciopt.topopt.grid.system import Solution
+
+__all__ = ["Response", "TopologyProblem"]
+
+# Below it a filter ties no element to its neighbours, and checkerboards are the best designs.
+LEAST_RADIUS_ELEMENTS = 1.5
+
+
+class Response(NamedTuple):
+    """What one realization answered.
+
+    Attributes
+    ----------
+    value
+        The objective.
+    slope
+        (elements,) its derivative with respect to the element moduli.
+    iterations
+        Of the linear solver.
+    report
+        Numbers worth telling, by name.
+    """
+
+    value: float
+    slope: Array
+    iterations: int
+    report: dict[str, Any]
+
+
+class TopologyProblem:
+    """Densities in [0, 1] on the design elements of a grid; subclasses say what is minimized.
+
+    Parameters
+    ----------
+    grid
+        A `Grid` or a `Structure`.
+    volume
+        Largest share of the region (passive solid included, passive void not) that may be filled.
+    filter
+        `Density`, `Helmholtz` or `Sensitivity`; the radius is in units of length, which are element widths unless the
+        grid says otherwise.
+    material
+        `SIMP` or `RAMP`.
+    projection
+        A `Projection` for black-and-white designs, or None.
+    symmetry
+        Axes about whose middle planes the design is mirrored, for example ``("x",)``.
+    solver
+        ``auto``, ``multigrid`` or ``direct``.
+    tol
+        Relative residual of the equations. The objective's error is second order in it.
+
+    Raises
+    ------
+    InputError
+        For input that cannot be run; the message names the field.
+    """
+
+    def __init__(
+        self,
+        grid: Any,
+        volume: float = 0.5,
+        filter: Filter | None = None,
+        material: SIMP | RAMP | None = None,
+        projection: Projection | None = None,
+        symmetry: Sequence[str] = (),
+        solver: str = "auto",
+        tol: float = 1e-3,
+    ) -> None:
+        structure = grid if isinstance(grid, Structure) else grid.structure()
+        structure.check()
+        self.structure: Structure = structure
+        self.volume = float(volume)
+        self.filter: Filter = Density(LEAST_RADIUS_ELEMENTS * max(structure.spacing)) if filter is None else filter
+        self.material: SIMP | RAMP = SIMP() if material is None else material
+        self.full_material = self.material
+        self.projection = projection
+        self.symmetry = tuple(symmetry)
+        self.solver = solver
+        self.tol = tol
+        self.penalty = 1.0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        structure = self.structure
+        if not 0.0 < self.volume <= 1.0:
+            raise InputError(f"volume is {self.volume}; expected a fraction in (0, 1]")
+        if not 0.0 < self.tol < 1.0:
+            raise InputError(f"tol is {self.tol}; expected a relative residual between 0 and 1, for example 1e-3")
+        available = self.volume * float(structure.material.sum()) - float(structure.material[structure.solid].sum())
+        if available <= 0.0:
+            raise InputError(
+                f"volume is {self.volume}, but the passive solid alone fills "
+                f"{structure.material[structure.solid].sum() / structure.material.sum():.3g} of the region"
+            )
+        self.field = DensityField(structure, self.filter.on(structure), self.projection, self.symmetry)
+        self.capacity = available / float(structure.material.sum())
+        self.system = GridSystem(
+            structure.shape, structure.spacing, structure.physics, structure.fixed, structure.springs, self.solver
+        )
+        self.filter_rule = self.field.filter
+        self._solid_share = float(structure.material[structure.solid].sum()) / float(structure.material.sum())
+        # Last displacements by realization, to start the next solve from.
+        self._warm: dict[int, Array] = {}
+        self._space = self._make_space()
+
+    def _make_space(self) -> DesignSpace:
+        return DesignSpace(0.0, 1.0, self.field.weights, self.capacity)
+
+    @property
+    def space(self) -> DesignSpace:
+        """Box and volume of the design variables."""
+        return self._space
+
+    @property
+    def size(self) -> int:
+        """Number of design variables."""
+        return self.structure.size
+
+    @property
+    def constrained(self) -> bool:
+        """Whether evaluations carry constraints beside the volume."""
+        return False
+
+    def describe(self) -> dict[str, Any]:
+        """What was asked, as plain data."""
+        return {
+            "kind": type(self).__name__,
+            "volume": self.volume,
+            "symmetry": list(self.symmetry),
+            **{name: describe(getattr(self, name)) for name in ("filter", "material", "projection", "structure")},
+        }
+
+    @property
+    def beta(self) -> float:
+        """Sharpness of the projection now, 0 without one."""
+        return 0.0 if self.field.projection is None else self.field.projection.beta
+
+    def start(self) -> Array:
+        """(n,) the uniform design that uses the volume up."""
+        fraction = self.capacity * float(self.structure.material.sum()) / float(self.structure.volumes.sum())
+        return np.full(self.size, min(fraction, 1.0))
+
+    def at(self, penalty: float | None = None, beta: float | None = None, tol: float | None = None) -> TopologyProblem:
+        """The same problem with a softer material, another sharpness or another tolerance; caches are shared.
+
+        Parameters
+        ----------
+        penalty
+            0 for a material linear in the density, 1 for the full penalty.
+        beta
+            Sharpness of the projection; 0 turns it off.
+        tol
+            Relative residual of the equations.
+        """
+        other = copy.copy(self)
+        if penalty is not None:
+            other.material, other.penalty = self.full_material.softened(penalty), penalty
+        if beta is not None and self.projection is not None:
+            projection = replace(self.projection, beta=beta) if beta > 0 else None
+            other.field = replace(self.field, projection=projection)
+        if tol is not None:
+            other.tol = tol
+        return other
+
+    def coarsened(self) -> TopologyProblem:
+        """The same problem on elements twice as large; the filter keeps its size, but spans 1.5 elements at least."""
+        other = copy.copy(self)
+        other.structure = self.structure.coarsened()
+        least = LEAST_RADIUS_ELEMENTS * max(other.structure.spacing)
+        other.filter = replace(self.filter, radius=max(self.filter.radius, least))
+        other._prepare()
+        return other
+
+    def evaluate(self, x: Array) -> Evaluation:
+        """Solve the equations for the design `x` (n,) and differentiate the objective."""
+        if np.shape(x) != (self.size,):
+            raise ShapeError(f"x has shape {np.shape(x)}, the problem has {self.size} design elements: ({self.size},)")
+        realizations = self.field.realize(x)
+        answers = [(real, self._respond(self.moduli(real.density), i)) for i, real in self._decisive(realizations)]
+        # The worst realization decides. Where two are equally bad the derivative jumps; nonmonotone methods bear that.
+        worst, response = max(answers, key=lambda answer: answer[1].value)
+        slope = self.structure.volumes * self.material.slope(worst.density) * response.slope[self.structure.design]
+        gradient = self.filter_rule.modify(x, self.field.pullback(worst, slope))
+        blueprint = realizations[len(realizations) // 2].density
+        filled = self.space.dot(self.field.weights, x) + self._solid_share
+        info = {"density": blueprint, "volume": filled, "greyness": greyness(blueprint, self.structure.volumes)}
+        cost = {"solves": float(len(answers)), "iterations": float(response.iterations)}
+        return self._evaluation(x, response.value, gradient, info | response.report, cost)
+
+    def moduli(self, density: Array) -> Array:
+        """(elements,) moduli of the design with these (n,) densities."""
+        structure = self.structure
+        found = structure.material * self.material.modulus(np.asarray(1.0))
+        found[~structure.solid] = 0.0
+        found[structure.design] = structure.volumes * self.material.modulus(density)
+        return found
+
+    def check_gradient(self, x: Array | None = None, seed: int = 0) -> GradientCheck:
+        """Compare the derivative along a random direction with central differences; see `GradientCheck`."""
+        if isinstance(self.filter, Sensitivity):
+            raise InputError(
+                "the sensitivity filter changes the gradient on purpose: there is no function it belongs to"
+            )
+        return check_gradient(self.at(tol=1e-11), x, seed)
+
+    def _evaluation(
+        self, x: Array, value: float, gradient: Array, info: dict[str, Any], cost: dict[str, float]
+    ) -> Evaluation:
+        return Evaluation(x, -gradient, value, cost=cost, info=info | {"objective": value})
+
+    def _decisive(self, realizations: tuple[Realization, ...]) -> list[tuple[int, Realization]]:
+        """The realizations that must be solved for the worst to be known, with their numbers."""
+        return list(enumerate(realizations))
+
+    def _respond(self, moduli: Array, number: int) -> Response:
+        raise NotImplementedError
+
+    def _solve(self, moduli: Array, loads: Array, number: int) -> Solution:
+        """Solve for several loads, starting from the last answer for the same realization."""
+        guess = self._warm.get(number)
+        solution = self.system.solve(moduli, loads, self.tol, guess)
+        self._warm[number] = solution.u
+        return solution
+
+
+def greyness(density: Array, volumes: Array) -> float:
+    """Mean of ``4 rho (1 - rho)``, weighted by (n,) `volumes`: 0 for black and white, 1 for grey all over.
+
+    Sigmund 2007, doi 10.1007/s00158-006-0087-x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> greyness(np.array([0.0, 1.0, 0.5, 0.5]), np.ones(4))
+    0.5
+    """
+    return float(volumes @ (4.0 * density * (1.0 - density)) / volumes.sum())

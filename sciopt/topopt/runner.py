@@ -1,0 +1,140 @@
+"""Runs on the grids of one design task: counted in fine solves, logged, and resumable whatever their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sciopt.core.run import run
+from sciopt.core.stop import Any as AnyOf
+from sciopt.core.stop import Budget, Reason
+from sciopt.topopt.record import DesignRecord
+
+if TYPE_CHECKING:
+    from sciopt.core.evaluation import Evaluation
+    from sciopt.core.method import Method
+    from sciopt.core.run import Result, Snapshot
+    from sciopt.core.stop import Stop
+    from sciopt.core.types import Array
+    from sciopt.topopt.problem import TopologyProblem
+    from sciopt.topopt.run_folder import DesignFolder
+
+__all__ = ["Runner", "Visit"]
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What an observer of a design task sees after every evaluation: the record, and where its run stands."""
+
+    record: DesignRecord
+    snapshot: Snapshot
+    problem: TopologyProblem
+
+
+class _Placed:
+    """A problem that starts at a given design, and whose costs are counted in solves on the finest grid."""
+
+    def __init__(self, problem: TopologyProblem, x: Array, unit: float) -> None:
+        self.problem, self.x, self.unit = problem, x, unit
+        self.space = problem.space
+
+    def start(self) -> Array:
+        return self.space.project(self.x, self.space.lower, self.space.upper)
+
+    def evaluate(self, x: Array) -> Evaluation:
+        ev = self.problem.evaluate(x)
+        return replace(ev, cost={**ev.cost, "equivalents": self.unit * ev.cost["solves"]})
+
+
+class Runner:
+    """Executes the runs of one task in the order asked for.
+
+    A task that is resumed asks for the same runs again: finished ones are answered from the folder, the unfinished one
+    goes on from its checkpoint.
+
+    Parameters
+    ----------
+    elements
+        Elements of the finest grid.
+    max_solves
+        Budget in solves on the finest grid.
+    observers
+        Called with a `Visit` after every evaluation; StopIteration ends the task with the best design so far.
+    folder
+        Where to log and to checkpoint.
+    """
+
+    def __init__(
+        self,
+        elements: int,
+        max_solves: float = np.inf,
+        observers: tuple[Callable[[Visit], None], ...] = (),
+        folder: DesignFolder | None = None,
+    ) -> None:
+        self.elements, self.max_solves = elements, max_solves
+        self.observers, self.folder = observers, folder
+        self.records: list[DesignRecord] = []
+        self.cost: dict[str, float] = {}
+        self.ended: Reason | None = None
+        self.overhead = 0.0
+        self._stage = 0
+
+    @property
+    def equivalents(self) -> float:
+        """Solves so far, in units of one on the finest grid."""
+        return self.cost.get("equivalents", 0.0)
+
+    def run(self, problem: TopologyProblem, method: Method, stop: Stop, x: Array) -> Result:
+        """Run `method` on `problem` from the design `x` until `stop`, or until the budget of the task is spent.
+
+        Once the task has ended the runs still asked for answer with what they start from, evaluated once.
+        """
+        stage, self._stage = self._stage, self._stage + 1
+        placed = _Placed(problem, x, problem.structure.design.size / self.elements)
+        kept = self.folder.kept(stage) if self.folder is not None else None
+        before = self.equivalents
+        if kept is not None:
+            self.records.extend(kept.records)
+
+        def observe(snapshot: Snapshot) -> None:
+            record = self._record(stage, problem, snapshot, before)
+            self.records.append(record)
+            if self.folder is not None:
+                self.folder.visited(record, snapshot)
+            for observer in self.observers:
+                observer(Visit(record, snapshot, problem))
+
+        budget = 0.0 if self.ended else max(self.max_solves - before, 0.0)
+        limits = AnyOf((stop, Budget(budget, "equivalents")))
+        result = run(placed, method, limits, observers=(observe,), resume=kept.snapshot if kept is not None else None)
+        if self.folder is not None:
+            self.folder.finished()
+        for name, amount in result.cost.items():
+            self.cost[name] = self.cost.get(name, 0.0) + amount
+        self.overhead += float(result.history.column("overhead").sum())
+        if self.ended is None and self.equivalents >= self.max_solves and not result.converged:
+            self.ended = Reason("budget", f"the budget of {self.max_solves:g} fine-grid solves is used up", False)
+        elif self.ended is None and result.reason.kind in ("interrupted", "observer"):
+            self.ended = result.reason
+        return result
+
+    def _record(self, stage: int, problem: TopologyProblem, snapshot: Snapshot, before: float) -> DesignRecord:
+        last, state = snapshot.history[-1], snapshot.state
+        return DesignRecord(
+            evaluation=len(self.records) + 1,
+            stage=stage,
+            elements=problem.structure.design.size,
+            penalty=problem.penalty,
+            beta=problem.beta,
+            objective=last.value,
+            volume=float(state.here.info["volume"]),
+            change=last.moved,
+            equivalents=before + snapshot.history.cost.get("equivalents", 0.0),
+            limit=last.limit,
+            residual=last.residual,
+            accepted=last.accepted,
+            seconds=last.evaluating + last.overhead,
+        )
