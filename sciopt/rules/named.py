@@ -15,10 +15,12 @@ from sciopt.core.method import StepMethod
 from sciopt.core.rule import Rule
 from sciopt.core.signals import Ratio, power
 from sciopt.core.space import Space
+from sciopt.rules.bounds import bounded
 from sciopt.rules.fire import FIRE, FIRE2
 from sciopt.rules.first_order import GradientDescent, Momentum
 from sciopt.rules.lbfgs import LBFGS
 from sciopt.rules.moments import AdaBelief, Adagrad, Adam, FullAdagrad, RMSprop
+from sciopt.rules.named_box import BOX_METHODS
 from sciopt.rules.ode import ErrorControl, PseudoTime
 from sciopt.rules.within_radius import WithinRadius
 
@@ -216,12 +218,13 @@ def method_options(name: str) -> dict[str, Any]:
 
 
 def make_method(name: str, space: Space, **options: Any) -> StepMethod:
-    """The method called `name` in `space`.
+    """The method called `name` in `space`, of `METHODS` or `BOX_METHODS`.
 
     Raises
     ------
     InputError
-        For an unknown name or option, with the closest known one.
+        For an unknown name or option, with the closest known one; for a method for bounded variables in a space
+        without bounds.
 
     Examples
     --------
@@ -236,14 +239,17 @@ def make_method(name: str, space: Space, **options: Any) -> StepMethod:
             raise InputError(
                 f"method {name!r} has no option {option!r}{_suggest(option, known)}; its options are {', '.join(known)}"
             )
+    if name in BOX_METHODS:
+        bounded(space, f"method {name!r}")
     rule, control = builder(**options)
     return StepMethod(rule, control, space)
 
 
 def _builder(name: str) -> Callable[..., Pair]:
-    if name not in METHODS:
-        raise InputError(f"unknown method {name!r}{_suggest(name, METHODS)}; known are {', '.join(METHODS)}")
-    return METHODS[name]
+    known = {**METHODS, **BOX_METHODS}
+    if name not in known:
+        raise InputError(f"unknown method {name!r}{_suggest(name, known)}; known are {', '.join(known)}")
+    return known[name]
 
 
 def _suggest(word: str, known: Mapping[str, Any]) -> str:
