@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from base64 import b64encode
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["write_npz", "write_stl", "write_vti"]
 
+log = logging.getLogger("sciopt")
+
+# Of a surface, relative; more is worth a warning.
+_VOLUME_ERROR = 2e-3
 _VTK_NAMES = {"f8": "Float64", "f4": "Float32", "i8": "Int64", "i4": "Int32", "u1": "UInt8"}
 
 
@@ -95,7 +100,7 @@ def write_stl(
     level: float | None = None,
     thickness: float | None = None,
 ) -> None:
-    """Write the closed surface of a design as binary STL; parameters and errors are those of `surface`.
+    """Write the closed surface of a design as binary STL; a design too grey to have one of its volume is logged.
 
     Parameters
     ----------
@@ -109,8 +114,21 @@ def write_stl(
         Density on the surface; by default the one that preserves the volume.
     thickness
         Of a design in 2D along z; a tenth of its longer side by default.
+
+    Raises
+    ------
+    InputError
+        When the densities do not fit the shape, or none exceeds the level.
     """
     found = surface(density, shape, spacing, level, thickness)
+    if level is None:
+        depth = np.ptp(found.points[:, 2]) if len(shape) == 2 else 1.0
+        volume = density.sum() * np.prod(spacing or 1.0) * depth
+        if abs(found.volume / volume - 1.0) > _VOLUME_ERROR:
+            log.warning(
+                "the design is too grey for a surface of its volume: %s encloses %.4g, the densities sum to %.4g",
+                *(path, found.volume, volume),
+            )
     areas = found.areas
     facets = np.zeros(
         len(areas), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
 
 __all__ = ["Surface", "surface"]
-
-log = logging.getLogger("sciopt")
 
 # Corners keep this distance from centres of elements, and the faces on the boundary of the grid are this thick, both in
 # units of an element: no triangle is so small that two of its corners are one in single precision, as in STL files.
@@ -77,7 +74,8 @@ def surface(
     spacing
         Edge lengths of an element, 1 by default.
     level
-        By default the one that encloses the volume of the design, ``sum density`` times that of an element.
+        By default the one that encloses the volume of the design, ``sum density`` times that of an element. Where it
+        jumps with the level, as in even grey, it is kept as well as that can be.
     thickness
         Of a design in 2D along z; a tenth of its longer side by default.
 
@@ -137,14 +135,7 @@ def _preserving(field: Array, places: list[Array], volume: float) -> Surface:
         return _cut(field, places, level).volume / volume - 1.0
 
     level = brentq(excess, low, high, xtol=1e-6) if excess(low) > 0.0 > excess(high) else high
-    found = _cut(field, places, level)
-    if abs(found.volume / volume - 1.0) > 1e-3:
-        log.warning(
-            "the design is too grey for a surface of its volume: the best encloses %.4g, the densities sum to %.4g",
-            found.volume,
-            volume,
-        )
-    return found
+    return _cut(field, places, level)
 
 
 def _cut(field: Array, places: list[Array], level: float) -> Surface:
