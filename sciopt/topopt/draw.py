@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sciopt.core.errors import InputError
 from sciopt.topopt.marks import Marks, marks_of, thinned
+from sciopt.topopt.regions import FACES
 from sciopt.topopt.render import Camera, render, smoothed
 from sciopt.topopt.surface import Surface, surface
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
     from sciopt.core.types import Array, Mask
     from sciopt.topopt.marks import Arrow, Drawable
@@ -28,10 +32,10 @@ def draw_design(
     ax: Axes,
     structure: Drawable,
     density: Array,
-    mirror: str = "",
+    mirror: Sequence[str] = (),
     marks: bool = True,
     camera: Camera | None = None,
-    width: int = 1200,
+    pixels: int = 1200,
 ) -> None:
     """Draw a design: in 2D its elements in grey, in 3D its surface, shaded.
 
@@ -44,32 +48,46 @@ def draw_design(
     density
         (elements,) physical densities.
     mirror
-        Axes at whose lower face the design is half of a symmetric one: "x" draws both halves.
+        Faces, "left", "right", "bottom" …, at which the design is half of a symmetric one: both halves are drawn.
     marks
         Whether to draw supports, loads and outputs.
-    camera, width
-        Where a design in 3D is seen from, and how many pixels wide its picture is.
+    camera, pixels
+        Where a design in 3D is seen from, and how many pixels its picture is wide or high, whichever is more.
+
+    Raises
+    ------
+    InputError
+        When a face is none of this grid.
     """
-    upper = np.array(structure.shape) * structure.spacing
-    lower = np.array([-length if name in mirror else 0.0 for name, length in zip("xyz", upper, strict=False)])
+    box = np.array([np.zeros(len(structure.shape)), np.array(structure.shape) * structure.spacing])
     field, inside = density.reshape(structure.shape[::-1]), structure.material.reshape(structure.shape[::-1]) > 0
     # In 3D a wall of marks would hide the design: only those it makes use of.
-    shown = marks_of(structure, inside if len(upper) == 2 else field > 0.5)
-    for axis, name in enumerate("xyz"[: len(upper)]):
-        if name in mirror:
-            shown = shown.mirrored(axis)
-            field, inside = (np.concatenate([np.flip(a, -1 - axis), a], axis=-1 - axis) for a in (field, inside))
+    shown = marks_of(structure, inside if field.ndim == 2 else field > 0.5)
+    for face in mirror:
+        if face not in FACES or FACES[face][0] >= field.ndim:
+            known = ", ".join(name for name, (axis, _) in FACES.items() if axis < field.ndim)
+            raise InputError(f"cannot mirror a design at {face!r}; its faces are {known}")
+        axis, end = FACES[face]
+        shown = shown.mirrored(axis, box[end, axis])
+        field, inside = _unfolded(field, axis, end), _unfolded(inside, axis, end)
+        box[end, axis] = 2.0 * box[end, axis] - box[-1 - end, axis]
     if not marks:
         shown = Marks(shown.places[:0], shown.held[:0], ())
-    if len(upper) == 2:
-        _draw_plane(ax, field, inside, shown, np.array([lower, upper]), structure.spacing)
+    if field.ndim == 2:
+        _draw_plane(ax, field, inside, shown, box, structure.spacing)
     else:
         camera = camera or Camera()
         found = surface(field.ravel(), field.shape[::-1], structure.spacing)
-        body = smoothed(Surface(found.points + lower, found.triangles))
-        _draw_body(ax, body, shown, np.array([lower, upper]), structure.spacing, camera, width)
+        body = smoothed(Surface(found.points + box[0], found.triangles))
+        _draw_body(ax, body, shown, box, structure.spacing, camera, pixels)
     ax.set_aspect("equal")
     ax.axis("off")
+
+
+def _unfolded[Kind: (np.float64, np.bool_)](half: NDArray[Kind], axis: int, end: int) -> NDArray[Kind]:
+    """Both halves of a field that is symmetric about its low (0) or high (-1) face along x, y or z."""
+    other = np.flip(half, -1 - axis)
+    return np.concatenate([other, half] if end == 0 else [half, other], axis=-1 - axis)
 
 
 def _draw_plane(ax: Axes, field: Array, inside: Mask, marks: Marks, box: Array, spacing: tuple[float, ...]) -> None:
@@ -93,13 +111,13 @@ def _draw_plane(ax: Axes, field: Array, inside: Mask, marks: Marks, box: Array, 
 
 
 def _draw_body(
-    ax: Axes, body: Surface, marks: Marks, box: Array, spacing: tuple[float, ...], camera: Camera, width: int
+    ax: Axes, body: Surface, marks: Marks, box: Array, spacing: tuple[float, ...], camera: Camera, pixels: int
 ) -> None:
     from matplotlib.collections import LineCollection
 
     corners = np.array(list(product(*box.T)))
     edges = [(a, b) for a in corners for b in corners if np.count_nonzero(a != b) == 1 and tuple(a) < tuple(b)]
-    picture = render(body, camera, corners, width)
+    picture = render(body, camera, corners, pixels)
     ax.add_collection(
         LineCollection([np.stack(edge) @ camera.axes[:2].T for edge in edges], colors=_FRAME, linewidths=0.9, zorder=1)
     )

@@ -85,22 +85,23 @@ class Marks:
     held: Mask
     arrows: tuple[Arrow, ...]
 
-    def mirrored(self, axis: int) -> Marks:
-        """Those of both halves of a structure that is symmetric about coordinate 0 of `axis`."""
+    def mirrored(self, axis: int, plane: float) -> Marks:
+        """Those of both halves of a structure that is symmetric about the coordinate `plane` of `axis`."""
         flip = np.where(np.arange(self.places.shape[1]) == axis, -1.0, 1.0)
-        inside = self.places[:, axis] > 0
+        shift = np.where(flip < 0, 2.0 * plane, 0.0)
+        off = ~np.isclose(self.places[:, axis], plane)
         # What is held normal to the plane of symmetry only is held by the other half.
-        alone = ~np.delete(self.held, axis, axis=1).any(axis=1) if self.held.shape[1] > 1 else inside
-        kept = inside | ~alone
+        alone = ~np.delete(self.held, axis, axis=1).any(axis=1) if self.held.shape[1] > 1 else off
+        kept = off | ~alone
         arrows = []
         for arrow in self.arrows:
-            if arrow.place[axis] > 0:
-                arrows += [arrow, Arrow(arrow.place * flip, arrow.vector * flip, arrow.colour)]
-            else:
+            if np.isclose(arrow.place[axis], plane):
                 arrows.append(Arrow(arrow.place, arrow.vector * (flip > 0), arrow.colour))
+            else:
+                arrows += [arrow, Arrow(arrow.place * flip + shift, arrow.vector * flip, arrow.colour)]
         return Marks(
-            np.concatenate([self.places[kept], self.places[inside] * flip]),
-            np.concatenate([self.held[kept], self.held[inside]]),
+            np.concatenate([self.places[kept], self.places[off] * flip + shift]),
+            np.concatenate([self.held[kept], self.held[off]]),
             tuple(arrows),
         )
 

@@ -27,10 +27,14 @@ if TYPE_CHECKING:
 __all__ = ["design_figure", "plot_convergence", "plot_design", "save", "write_animation"]
 
 _LINE, _BAD, _QUIET, _FRAME, _TEXT = "#1f4e79", "#c0392b", "#7f8c8d", "#b8c0c8", "#333333"
-_WIDTH, _DPI, _GIF_DPI = 8.0, 150, 80
+# Inches: the longest side of a design, and what its caption needs.
+_SIZE, _NARROWEST = 8.0, 5.0
+_DPI, _GIF_DPI = 150, 80
 
 
-def plot_design(result: DesignResult, mirror: str = "", marks: bool = True, camera: Camera | None = None) -> Figure:
+def plot_design(
+    result: DesignResult, mirror: Sequence[str] = (), marks: bool = True, camera: Camera | None = None
+) -> Figure:
     """Figure of a design with its supports and loads, and a line that says how good it is.
 
     Parameters
@@ -50,19 +54,19 @@ def design_figure(
     structure: Drawable,
     density: Array,
     caption: str = "",
-    mirror: str = "",
+    mirror: Sequence[str] = (),
     marks: bool = True,
     camera: Camera | None = None,
     dpi: int = _DPI,
 ) -> Figure:
     """Figure of any densities (elements,) of a structure, to be saved at `dpi`; see `sciopt.topopt.draw`."""
-    figure, ax = _new_figure(_WIDTH, _WIDTH)
-    draw_design(ax, structure, density, mirror, marks, camera, width=int(_WIDTH * dpi))
-    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
-    height = _WIDTH * (top - bottom) / (right - left)
-    above = 0.4 if caption else 0.0
-    figure.set_size_inches(_WIDTH, height + above)
-    ax.set_position((0.0, 0.0, 1.0, height / (height + above)))
+    figure, ax = _new_figure(_SIZE, _SIZE)
+    draw_design(ax, structure, density, mirror, marks, camera, pixels=int(_SIZE * dpi))
+    span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
+    width, height = _SIZE * span / span.max()
+    across, above = max(width, _NARROWEST if caption else 0.0), 0.4 if caption else 0.0
+    figure.set_size_inches(across, height + above)
+    ax.set_position((0.5 - 0.5 * width / across, 0.0, width / across, height / (height + above)))
     figure.text(0.5, 1.0 - 0.13 / (height + above), caption, ha="center", va="top", fontsize=11, color=_TEXT)
     return figure
 
@@ -82,7 +86,7 @@ def convergence_figure(records: Sequence[DesignRecord]) -> Figure:
     """
     if not records:
         raise InputError("there is nothing to plot: the task has no evaluations")
-    figure, top = _new_figure(_WIDTH, 5.2)
+    figure, top = _new_figure(_SIZE, 5.2)
     top.set_position((0.11, 0.42, 0.86, 0.48))
     bottom = figure.add_axes((0.11, 0.11, 0.86, 0.27), sharex=top)
     solves = np.array([record.equivalents for record in records])
@@ -161,7 +165,7 @@ def write_animation(
     structure: Drawable,
     densities: Sequence[Array],
     captions: Sequence[str] = (),
-    mirror: str = "",
+    mirror: Sequence[str] = (),
     marks: bool = True,
     camera: Camera | None = None,
     seconds: float = 6.0,

@@ -84,7 +84,7 @@ def smoothed(found: Surface, rounds: int = 12) -> Surface:
     return Surface(points, found.triangles)
 
 
-def render(found: Surface, camera: Camera, corners: Array, width: int) -> Picture:
+def render(found: Surface, camera: Camera, corners: Array, longest: int) -> Picture:
     """Picture of a surface.
 
     Parameters
@@ -95,26 +95,26 @@ def render(found: Surface, camera: Camera, corners: Array, width: int) -> Pictur
         Where it is seen from.
     corners
         (n, 3) points that must be in the picture.
-    width
-        Of the picture in pixels.
+    longest
+        Width or height of the picture in pixels, whichever is more.
     """
     axes = camera.axes
     points, frame = found.points @ axes.T, corners @ axes.T
     low, high = frame.min(axis=0)[:2], frame.max(axis=0)[:2]
     margin = 0.01 * (high - low).max()
     low, high = low - margin, high + margin
-    scale = _SAMPLES * width / (high[0] - low[0])
-    size = (int(np.ceil(scale / _SAMPLES * (high[1] - low[1]))) * _SAMPLES, _SAMPLES * width)
-    extent = (float(low[0]), float(high[0]), float(high[1] - size[0] / scale), float(high[1]))
+    scale = _SAMPLES * longest / (high - low).max()
+    width, height = np.ceil((high - low) * scale / _SAMPLES).astype(int)
+    extent = (low[0], low[0] + width * _SAMPLES / scale, high[1] - height * _SAMPLES / scale, high[1])
     screen = np.column_stack(
         [(points[:, 0] - low[0]) * scale - 0.5, (high[1] - points[:, 1]) * scale - 0.5, points[:, 2]]
     )
-    depth, normals = _rasterize(screen[found.triangles], _normals(found) @ axes.T, *size)
+    depth, normals = _rasterize(screen[found.triangles], _normals(found) @ axes.T, height * _SAMPLES, width * _SAMPLES)
     seen = np.isfinite(depth)
-    pixels = np.zeros((*size, 4))
-    pixels[seen, :3] = _shade(normals[seen], _hollows(depth, seen, 0.035 * (high[0] - low[0]), scale))
+    pixels = np.zeros((*depth.shape, 4))
+    pixels[seen, :3] = _shade(normals[seen], _hollows(depth, seen, 0.035 * (high - low).max(), scale))
     pixels[seen, 3] = 1.0
-    blocks = (size[0] // _SAMPLES, _SAMPLES, width, _SAMPLES)
+    blocks = (height, _SAMPLES, width, _SAMPLES)
     pixels = pixels.reshape(*blocks, 4).mean(axis=(1, 3))
     pixels[..., :3] /= np.maximum(pixels[..., 3:], 1e-9)
     return Picture(pixels, extent, depth.reshape(blocks).max(axis=(1, 3)))

@@ -64,10 +64,25 @@ def test_elements_keep_their_proportions():
 
 def test_mirrored_halves_are_mirrored():
     density = np.random.default_rng(0).random(48)
-    image, place = pixels(design_figure(beam(), density, mirror="x", marks=False))
+    image, place = pixels(design_figure(beam(), density, mirror=["left"], marks=False))
     left, right = place(-11.5, 1.5), place(11.5, 1.5)
     np.testing.assert_allclose(image[left[1], left[0]], image[right[1], right[0]], atol=0.01)
     assert np.abs(image - image[:, ::-1]).mean() < 0.01
+
+
+@pytest.mark.parametrize(("face", "half"), [("right", (12.5, 1.5)), ("bottom", (11.5, -1.5)), ("top", (11.5, 6.5))])
+def test_halves_are_mirrored_at_any_face(face, half):
+    density = np.random.default_rng(0).random(48)
+    image, place = pixels(design_figure(beam(), density, mirror=[face], marks=False))
+    here, there = place(11.5, 1.5), place(*half)
+    np.testing.assert_allclose(image[here[1], here[0]], image[there[1], there[0]], atol=0.01)
+    with pytest.raises(InputError, match="'front'; its faces are left, right, bottom, top"):
+        design_figure(beam(), density, mirror=["front"])
+
+
+def test_tall_designs_are_not_larger_than_wide_ones():
+    wide, tall = (design_figure(beam(shape), np.ones(48), "caption").get_size_inches() for shape in ((12, 4), (4, 12)))
+    assert max(wide) < 9 and max(tall) < 9 and min(tall) > 4  # inches
 
 
 def test_passive_voids_are_framed_and_not_supports():
@@ -84,7 +99,7 @@ def test_passive_voids_are_framed_and_not_supports():
 
 def test_supports_and_loads_of_both_halves():
     structure = beam()
-    marks = marks_of(structure, np.ones((4, 12), dtype=bool)).mirrored(0)
+    marks = marks_of(structure, np.ones((4, 12), dtype=bool)).mirrored(0, 0.0)
     # Rollers at the plane of symmetry stand for the other half.
     np.testing.assert_array_equal(marks.places, [[12, 0], [-12, 0]])
     np.testing.assert_array_equal(marks.held, [[False, True], [False, True]])
@@ -157,7 +172,7 @@ def test_smoothing_for_the_eye_keeps_the_volume():
 
 def test_solids_are_drawn():
     structure = beam((12, 4, 3), (1.0, 1.0, 1.0))
-    image, _ = pixels(design_figure(structure, np.ones(144), "block", mirror="x"))
+    image, _ = pixels(design_figure(structure, np.ones(144), "block", mirror=["left"]))
     assert (image.std(axis=2) > 0.03).mean() > 0.15  # the body is blue
 
 
