@@ -86,7 +86,7 @@ def approximate(
 ) -> Separable:
     """The separable subproblem at `x` with asymptotes at ``x -+ size (upper - lower)``.
 
-    Svanberg 2007, *MMA and GCMMA, two methods for nonlinear optimization*, equations 3.2 to 4.3; `curvature` is rho_i,
+    Svanberg 2007, *MMA and GCMMA, two methods for nonlinear optimization*, section 3; `curvature` is rho_i,
     one number or one per row, here in units of the row's size.
     """
     width = np.maximum(rows.width, np.finfo(float).tiny)

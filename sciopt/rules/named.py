@@ -168,16 +168,17 @@ def lbfgs(
     curvature: float | None = 1e-8,
     reset: bool = True,
     noise_factor: float = 3.0,
+    long: bool = False,
     radius: float | None = None,
     radius_max: float = np.inf,
     low: float = 1e-4,
     high: float = 0.5,
-    damping: float = 1.0,
+    damping: float | Control = 1.0,
 ) -> Pair:
     """L-BFGS, free (`radius` None) or inside an adaptive trust radius that rejects bad steps."""
-    rule = LBFGS(memory, h0, auto, auto_range, curvature, reset, noise_factor)
+    rule = LBFGS(memory, h0, auto, auto_range, curvature, reset, noise_factor, long)
     if radius is None:
-        return rule, Fixed(damping)
+        return rule, _rate(damping)
     control = Adaptive(radius, Ratio(low, high), grow=2.0, shrink=0.4, most=radius_max, radius=True, reject=True)
     return WithinRadius(rule), control
 
