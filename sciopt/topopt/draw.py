@@ -152,16 +152,16 @@ def _symbols(marks: Marks, box: Array, spacing: tuple[float, ...]) -> list[Array
     size, symbols = _SYMBOL * longest, []
     full = marks.held.all(axis=1)
     held, sliding = marks.places[full], marks.places[~full]
-    if len(held):
-        apart = np.abs(held[:, None] - held[None]) / np.array(spacing)
-        wall = np.isclose(apart.sum(axis=2), 1.0)
-        for a, b in np.argwhere(np.triu(wall)):
-            out = 0.5 * size * _outwards(0.5 * (held[a] + held[b]), box)
-            symbols.append(np.array([held[a], held[b], held[b] + out, held[a] + out]))
-        for place in held[~wall.any(axis=1)]:
-            out = _outwards(place, box)
-            side = np.array([-out[1], out[0]])
-            symbols.append(np.array([place, place + size * (out + 0.6 * side), place + size * (out - 0.6 * side)]))
+    number = {tuple(cell): i for i, cell in enumerate(np.round(held / np.array(spacing)).astype(int).tolist())}
+    pairs = [(i, number.get(next_)) for (x, y), i in number.items() for next_ in ((x + 1, y), (x, y + 1))]
+    walls = [(i, j) for i, j in pairs if j is not None]
+    for i, j in walls:
+        out = 0.5 * size * _outwards(0.5 * (held[i] + held[j]), box)
+        symbols.append(np.array([held[i], held[j], held[j] + out, held[i] + out]))
+    for i in set(range(len(held))).difference(*walls):
+        out = _outwards(held[i], box)
+        side = np.array([-out[1], out[0]])
+        symbols.append(held[i] + size * np.array([0.0 * out, out + 0.6 * side, out - 0.6 * side]))
     turn = np.linspace(0.0, 2.0 * np.pi, 25)
     circle = 0.4 * size * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     held_along = marks.held[~full]

@@ -84,6 +84,8 @@ def convergence_figure(records: Sequence[DesignRecord]) -> Figure:
     InputError
         When there are none.
     """
+    from matplotlib.ticker import NullFormatter
+
     if not records:
         raise InputError("there is nothing to plot: the task has no evaluations")
     figure, top = _new_figure(_SIZE, 5.2)
@@ -102,7 +104,7 @@ def convergence_figure(records: Sequence[DesignRecord]) -> Figure:
         top.plot(solves[bad], objective[bad], "x", color=_BAD, markersize=5)
         moved = good[change[good] > 0]
         bottom.plot(solves[moved], change[moved], ".-", color=_LINE, linewidth=1.2, markersize=3)
-        bottom.plot(solves[begin:end], limit[begin:end], color=_QUIET, linewidth=1.0, zorder=1)
+        (limits,) = bottom.plot(solves[begin:end], limit[begin:end], color=_QUIET, linewidth=1.0, zorder=1)
         for ax in (top, bottom) if begin else ():
             ax.axvline(0.5 * (solves[begin - 1] + solves[begin]), color=_FRAME, linewidth=0.9, zorder=0)
     shown = np.abs(objective[accepted])
@@ -110,8 +112,10 @@ def convergence_figure(records: Sequence[DesignRecord]) -> Figure:
         top.set_yscale("log")
     _name_stages(top, records, stages, solves)
     bottom.set_yscale("log")
+    bottom.yaxis.set_minor_formatter(NullFormatter())
+    bottom.legend([limits], ["move limit"], frameon=False, fontsize=8, loc="lower right", labelcolor=_QUIET)
     top.set_ylabel("objective")
-    bottom.set_ylabel("largest change\n(grey: move limit)")
+    bottom.set_ylabel("largest change")
     bottom.set_xlabel("solves on the finest grid")
     top.tick_params(labelbottom=False)
     for ax in (top, bottom):
