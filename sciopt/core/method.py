@@ -110,11 +110,11 @@ class StepMethod:
                 return self._halve(state, verdict, ~np.asarray(verdict.accept))
             memory = state.memory
             if self.rule.learns_from_rejected:
-                memory = self.rule.learn(memory, state.here, state.step, ev, self.space)
+                memory = self._learn(memory, state, ev)
             if verdict.forget:
                 memory = self.rule.forget(memory)
             return self._propose(state.here, memory, verdict.limit, state.last, state.accepted)
-        memory = self.rule.learn(state.memory, state.here, state.step, ev, self.space)
+        memory = self._learn(state.memory, state, ev)
         if verdict.forget:
             memory = self.rule.forget(memory)
         return self._propose(ev, memory, verdict.limit, state.step, state.accepted + 1)
@@ -145,11 +145,15 @@ class StepMethod:
         step = self.space.between(state.here.x, trial)
         return state._replace(trial=trial, step=step, memory=memory, limit=verdict.limit, predicted=None)
 
+    def _seen(self, ev: Evaluation) -> Evaluation:
+        """What the rule may know of the force."""
+        return ev if self.rule.raw_force else replace(ev, force=self.space.tangent(ev.x, ev.force))
+
+    def _learn(self, memory: Any, state: State, ev: Evaluation) -> Any:
+        return self.rule.learn(memory, self._seen(state.here), state.step, self._seen(ev), self.space)
+
     def _propose(self, here: Evaluation, memory: Any, limit: Limit, last: Array | None, accepted: int) -> State:
-        seen = here
-        if not self.rule.raw_force:
-            seen = replace(here, force=self.space.tangent(here.x, here.force))
-        proposal = self.rule.propose(memory, seen, limit, self.space)
+        proposal = self.rule.propose(memory, self._seen(here), limit, self.space)
         step = proposal.step if proposal.correction else self.space.clip(proposal.step)
         trial = self.space.move(here.x, step, proposal.metric)
         return State(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from sciopt.core.rule import Proposal, Rule
+from sciopt.core.space import Flat
 
 if TYPE_CHECKING:
     from sciopt.core.control import Limit
@@ -51,6 +52,9 @@ class LBFGS(Rule):
         With noisy forces (``Evaluation.noise`` > 0) a pair is accepted only if ``y.s/|s|`` exceeds this many standard
         errors of a difference of two forces; otherwise the old anchor is kept, so that the difference interval grows
         until the curvature stands out of the noise (Xie, Byrd and Nocedal 2020, doi 10.1137/19M1240794).
+    long
+        Let `auto` scale by the longer Barzilai-Borwein length, ``h0 <- (s.s / y.s) (y.y / y.G^-1 y)``: the shorter one
+        is far too timid where many variables rest at their bounds.
 
     References
     ----------
@@ -67,6 +71,7 @@ class LBFGS(Rule):
     curvature: float | None = None
     reset: bool = False
     noise_factor: float = 3.0
+    long: bool = False
 
     def start(self, ev: Evaluation, space: Space) -> Secants:
         return Secants((), (), (), ev.x, ev.force)
@@ -104,7 +109,7 @@ class LBFGS(Rule):
         if not memory.s:
             return None
         size = memory.x.size
-        hessian = np.eye(size) / self._scale(memory, float(memory.y[-1] @ memory.y[-1]), 1.0)
+        hessian = np.eye(size) / self._scale(memory, float(memory.y[-1] @ memory.y[-1]), 1.0, Flat())
         for s, y, rho in zip(memory.s, memory.y, memory.rho, strict=True):
             bs = hessian @ s
             hessian = hessian + rho * np.outer(y, y) - np.outer(bs, bs) / (s @ bs)
@@ -122,12 +127,15 @@ class LBFGS(Rule):
             return False
         return self.curvature is None or sy > self.curvature * length * float(np.sqrt(space.dot(y, y)))
 
-    def _scale(self, memory: Secants, ygy: float, strength: float) -> float:
+    def _scale(self, memory: Secants, ygy: float, strength: float, space: Space) -> float:
         """``h0`` or its Barzilai-Borwein update; `ygy` is ``y.G^-1 y`` of the last pair, `strength` ``|G^-1 f|``."""
         h0 = self.h0 if self.h0 is not None else 1.0 / max(strength, float(np.finfo(float).tiny))
         if not (self._scales and memory.s) or ygy <= 0:
             return h0
         secant = 1.0 / (memory.rho[-1] * ygy)
+        if self.long:
+            s, y = memory.s[-1], memory.y[-1]
+            secant = memory.rho[-1] * space.dot(s, s) * space.dot(y, y) / ygy
         low, high = self.auto_range
         return float(np.clip(secant, low * h0, high * h0)) if self.h0 is not None else float(secant)
 
@@ -143,7 +151,7 @@ class LBFGS(Rule):
             ygy = space.dot(memory.y[-1], space.sharp(here.x, memory.y[-1]))
         direction = space.sharp(here.x, q)
         strength = float(np.sqrt(space.dot(direction, direction))) if self.h0 is None else 0.0
-        z = self._scale(memory, ygy, strength) * direction
+        z = self._scale(memory, ygy, strength, space) * direction
         for s, y, rho, weight in zip(memory.s, memory.y, memory.rho, reversed(weights), strict=True):
             z = z + s * (weight - rho * space.dot(y, z))
         return -z

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from sciopt.core.control import Adaptive
 from sciopt.core.errors import InputError
 from sciopt.core.method import StepMethod
-from sciopt.core.signals import Nonmonotone
+from sciopt.core.signals import Improvement, Nonmonotone
 from sciopt.rules import METHODS, make_method
+from sciopt.rules.named_box import BOX_METHODS
 from sciopt.rules.projected import NOTHING, Curvature, ProjectedQuasiNewton
 
 if TYPE_CHECKING:
@@ -18,17 +19,24 @@ if TYPE_CHECKING:
 __all__ = ["DESIGN_METHODS", "design_method", "quasi_newton"]
 
 # Rules made for other domains run on designs as they are; only their step lengths are in units of densities.
+def _adaptive(first: float, most: float) -> Adaptive:
+    """A learning rate that grows while the objective falls and halves when it does not."""
+    return Adaptive(first, Improvement(), grow=1.2, shrink=0.5, least=0.02 * first, most=most)
+
+
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "gradient-descent": {"learning_rate": 0.1},
-    "momentum": {"learning_rate": 0.03},
-    "nesterov": {"learning_rate": 0.03},
-    "adagrad": {"learning_rate": 0.1},
-    "rmsprop": {"learning_rate": 0.03},
-    "adam": {"learning_rate": 0.05},
-    "amsgrad": {"learning_rate": 0.05},
-    "adamw": {"learning_rate": 0.05, "weight_decay": 0.0},
-    "adabelief": {"learning_rate": 0.05},
-    "lbfgs": {"h0": None, "radius": 0.2, "radius_max": 0.5, "memory": 5},
+    "adagrad": {"learning_rate": _adaptive(0.1, 1.0)},
+    "rmsprop": {"learning_rate": _adaptive(0.05, 0.2)},
+    "adam": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
+    "amsgrad": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
+    "adamw": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99, "weight_decay": 0.0},
+    "adabelief": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
+    "lbfgs": {
+        "memory": 5,
+        "h0": None,
+        "long": True,
+        "damping": Adaptive(1.0, Improvement(), grow=2.0, shrink=0.5, most=1.0, reject=True),
+    },
 }
 
 
@@ -54,7 +62,7 @@ def _named(name: str) -> Callable[..., StepMethod]:
 
 DESIGN_METHODS: dict[str, Callable[..., StepMethod]] = {
     "quasi-newton": quasi_newton,
-    **{name: _named(name) for name in METHODS if name not in ("full-adagrad", "ode12r")},
+    **{name: _named(name) for name in (*BOX_METHODS, *METHODS) if name not in ("full-adagrad", "ode12r")},
 }
 """Single-grid methods by name: functions of a space and of the method's options."""
 
