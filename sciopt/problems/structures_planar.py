@@ -132,7 +132,7 @@ def portal(nx: int, ny: int) -> Grid:
     return (
         Grid(nx, ny)
         .void(Block((0.25 * nx, None), (0.75 * nx, 0.6 * ny)))
-        .solid(Block((None, 0.96 * ny), (None, None)))
+        .solid(Block((None, min(0.96 * ny, ny - 1)), (None, None)))
         .fix([Line((0, 0), (0.12 * nx, 0)), Line((0.88 * nx, 0), (nx, 0))])
         .load("top", (0, -1), "roof")
         .load("left", (0.3, 0), "wind")
@@ -148,7 +148,7 @@ def gripper(nx: int, ny: int) -> Grid:
         Grid(nx, ny)
         .symmetry("bottom")
         .void(Block((jaw, None), (None, gap)))
-        .solid(Block((jaw, gap), (None, gap + 0.05 * ny)))
+        .solid(Block((jaw, gap), (None, gap + max(1.0, 0.05 * ny))))
         .fix(Line((0, 0.9 * ny), (0, ny)))
         .load((0, 0), (1, 0))
         .spring((0, 0), 0.1, "x")

@@ -90,12 +90,11 @@ def _check_supports(structure: Structure) -> None:
     if not structure.supports.any() and not structure.springs[:, structure.held].any():
         hint = "a sink: nothing cools it" if heat else "a support: nothing holds it"
         raise InputError(f"the structure needs {hint}; add one with .fix(where), where there is material")
-    found = parts(structure)
-    for part in found:
+    for part in parts(structure):
         motion = free_motion(structure, part)
         if motion is None:
             continue
-        name = "the structure" if len(found) == 1 else _named(structure, part)
+        name = _named(structure, part)
         held = (structure.supports | (structure.springs > 0.0))[:, part.nodes].any()
         loaded = structure.loads[..., part.nodes].any()
         at = f"({', '.join(f'{x:.4g}' for x in motion.at)})"
@@ -116,6 +115,8 @@ def _check_supports(structure: Structure) -> None:
 
 
 def _named(structure: Structure, part: Part) -> str:
+    if np.array_equal(part.elements.ravel(), structure.material > 0.0):
+        return "the structure"
     middle = tuple(float(x[part.elements].mean()) for x in structure.lattice.centres())
     count = int(np.count_nonzero(part.elements))
     return f"a part of {count} element{'s' * (count > 1)} around ({', '.join(f'{x:.4g}' for x in middle)})"

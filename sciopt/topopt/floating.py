@@ -12,6 +12,7 @@ Heat conduction is the same with one constant temperature per body.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -53,11 +54,13 @@ class Part:
     nodes: Mask
 
 
-def parts(structure: Structure) -> list[Part]:
+def parts(structure: Structure) -> Iterator[Part]:
     """The connected parts of all that may hold material, in the order of their first elements."""
     material = (structure.material > 0.0).reshape(structure.lattice.cells)
     labels, count = label(material, generate_binary_structure(structure.dim, structure.dim))
-    return [Part(labels == n, structure.lattice.touching(labels == n)) for n in range(1, count + 1)]
+    for number in range(1, count + 1):
+        elements = labels == number
+        yield Part(elements, structure.lattice.touching(elements))
 
 
 class Motion(NamedTuple):
@@ -118,8 +121,10 @@ def _whole_motion(structure: Structure, held: Mask) -> str | None:
     for axis in range(dim):
         if np.linalg.norm(turns[axis]) > 0.999:
             return f"rotation about {AXES[axis]}"
-    direction = turns[:, 0] / turns[np.abs(turns[:, 0]).argmax(), 0]
-    return f"rotation about the direction ({', '.join(f'{d:.2g}' for d in direction)})"
+    # The first of the largest entries counts as 1, whatever the signs and the rounding of eigenvectors.
+    size = np.abs(turns[:, 0])
+    direction = turns[:, 0] / turns[np.flatnonzero(size > 0.999 * size.max())[0], 0]
+    return f"rotation about the direction ({', '.join(f'{d:g}' for d in direction.round(2) + 0.0)})"
 
 
 def _displacements(offset: Array) -> Array:
