@@ -111,7 +111,7 @@ def checked_spacing(spacing: Sequence[float]) -> tuple[float, ...]:
 
 def gradient_product(lengths: tuple[float, ...], a: int, b: int) -> Array:
     """``∫ ∂_a N_m ∂_b N_n`` (2^d, 2^d) for all pairs of the multilinear shape functions of a brick."""
-    product: Array = np.ones((1, 1))
+    product = np.ones((1, 1))
     for axis, h in enumerate(lengths):
         if axis == a and axis == b:
             factor = np.array([[1.0, -1.0], [-1.0, 1.0]]) / h
@@ -121,7 +121,7 @@ def gradient_product(lengths: tuple[float, ...], a: int, b: int) -> Array:
             factor = np.array([[-0.5, 0.5], [-0.5, 0.5]])
         else:
             factor = np.array([[2.0, 1.0], [1.0, 2.0]]) * (h / 6.0)
-        product = np.kron(factor, product)  # x is the fastest index of the local nodes
+        product = np.asarray(np.kron(factor, product), dtype=np.float64)  # x is the fastest index of the local nodes
     return product
 
 

@@ -1,0 +1,102 @@
+"""Conjugate gradients in double precision, preconditioned by a V-cycle in single precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from sciopt.core.types import Array
+from sciopt.topopt.grid.element_operator import ElementOperator
+from sciopt.topopt.grid.element_sweep import FAST
+
+__all__ = ["conjugate_gradients"]
+
+
+def conjugate_gradients(
+    operator: ElementOperator,
+    E: Array,
+    f: Array,
+    u: Array,
+    b: NDArray[np.float32],
+    precondition: Callable[[], NDArray[np.float32]],
+    tol: float,
+    limit: int,
+) -> tuple[float, int]:
+    """Improve `u` in place until ``|f − K u| <= tol |f|``; the true residual has the last word.
+
+    The residual that conjugate gradients update drifts away from the true one. Where the true one is found too large,
+    iterations start again from the `u` reached, within the same limit.
+
+    Parameters
+    ----------
+    operator, E
+        The matrix ``K(E)``.
+    f, u
+        Right-hand side and start (c, nz+1, ny+1, nx+1), both zero at fixed unknowns.
+    b, precondition
+        The preconditioner reads the residual, divided by ``|f|``, in `b` and returns its answer.
+    tol, limit
+        Relative residual wanted, iterations allowed.
+
+    Returns
+    -------
+    residual, iterations
+        The true relative residual, not a number after a breakdown, and the iterations done.
+    """
+    size = float(np.linalg.norm(f))
+    r, p, q = np.empty_like(f), np.zeros_like(f), np.empty_like(f)
+    flat_u, flat_r, flat_p, flat_q, flat_b = u.reshape(-1), r.reshape(-1), p.reshape(-1), q.reshape(-1), b.reshape(-1)
+    done = 0
+    while True:
+        square = operator.residual(E, u, f, r)
+        residual = math.sqrt(square) / size
+        if not residual > tol or done >= limit:
+            return residual, done
+        started = done
+        np.multiply(r, 1.0 / size, out=b, casting="same_kind")
+        old = 1.0
+        while square > (tol * size) ** 2 and done < limit:
+            z = precondition().reshape(-1)
+            product = dot(flat_r, z)
+            direction(flat_p, z, product / old if done > started else 0.0)
+            old = product
+            curvature = operator.apply(E, p, q)
+            if not (product > 0.0 and curvature > 0.0):
+                return math.nan, done
+            square = advance(flat_u, flat_r, flat_p, flat_q, flat_b, product / curvature, 1.0 / size)
+            done += 1
+            if not math.isfinite(square):
+                return math.nan, done
+
+
+@numba.njit(**FAST)
+def dot(r, z):
+    """``r · z``."""
+    total = 0.0
+    for i in range(r.size):
+        total += r[i] * z[i]
+    return total
+
+
+@numba.njit(**FAST)
+def direction(p, z, beta):
+    """``p = z + beta p``."""
+    for i in range(p.size):
+        p[i] = z[i] + beta * p[i]
+
+
+@numba.njit(**FAST)
+def advance(u, r, p, q, b, alpha, scale):
+    """``u += alpha p``, ``r -= alpha q``, ``b = scale r``; returns r · r."""
+    total = 0.0
+    for i in range(u.size):
+        u[i] += alpha * p[i]
+        value = r[i] - alpha * q[i]
+        r[i] = value
+        b[i] = value * scale
+        total += value * value
+    return total
