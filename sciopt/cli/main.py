@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sciopt.cli import bench, neb, plot, relax
+from sciopt.cli import bench, neb, plot, relax, topopt
 from sciopt.core.errors import SciOptError
 
 __all__ = ["app", "main"]
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command("neb")(neb.neb)
 app.command("relax")(relax.relax)
+app.command("topopt")(topopt.topopt)
 app.command("plot")(plot.plot)
 app.add_typer(bench.app, name="bench")
 

@@ -7,19 +7,34 @@ from typing import Annotated
 
 import typer
 
+from sciopt.core.errors import InputError
+
 __all__ = ["plot"]
 
 
 def plot(
-    folder: Annotated[Path, typer.Argument(help="Run folder of a path.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Picture; profile.png in the folder.")] = None,
+    folder: Annotated[Path, typer.Argument(help="Run folder of a path or of a design.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Picture; profile.png or design.png in the folder.")
+    ] = None,
     convergence: Annotated[
-        bool, typer.Option("--convergence", help="Draw the largest force of band after band instead of the profile.")
+        bool, typer.Option("--convergence", help="Draw how the run converged instead of the profile or the design.")
     ] = False,
+    mirror: Annotated[
+        str | None, typer.Option(help="Faces at which a design is half of a symmetric one: left, left,front, …")
+    ] = None,
 ) -> int:
-    """Draw the energy profile of a run, or how it converged."""
-    from sciopt.neb.stored import plot_run
+    """Draw the energy profile of a path, or a design, or how it converged."""
+    from sciopt.topopt import stored
 
-    written = plot_run(folder, output, convergence)
-    print(f"wrote {written}")
+    if stored.holds_design(folder):
+        faces = [] if mirror is None else [face.strip() for face in mirror.split(",")]
+        written = stored.plot_run(folder, output, convergence, faces)
+    else:
+        from sciopt.neb.stored import plot_run
+
+        if mirror is not None:
+            raise InputError(f"--mirror: {folder} holds no design; it has nothing to mirror")
+        written = [plot_run(folder, output, convergence)]
+    print(f"wrote {', '.join(map(str, written))}")
     return 0

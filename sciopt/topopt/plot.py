@@ -44,10 +44,13 @@ def plot_design(
     mirror, marks, camera
         See `sciopt.topopt.draw.draw_design`.
     """
-    caption = (
-        f"objective {result.compliance:.5g}, volume {100 * result.volume:.1f} %, greyness {100 * result.greyness:.1f} %"
-    )
+    caption = caption_of(result.compliance, result.volume, result.greyness)
     return design_figure(result.problem.structure, result.elements, caption, mirror, marks, camera)
+
+
+def caption_of(objective: float, volume: float, greyness: float) -> str:
+    """The line above the picture of a finished design."""
+    return f"objective {objective:.5g}, volume {100 * volume:.1f} %, greyness {100 * greyness:.1f} %"
 
 
 def design_figure(

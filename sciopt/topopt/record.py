@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import logging
+from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DesignRecord"]
+__all__ = ["DesignRecord", "read_records"]
+
+log = logging.getLogger("sciopt")
 
 
 class DesignRecord(NamedTuple):
@@ -52,3 +57,18 @@ class DesignRecord(NamedTuple):
         whole = {name: int(row[name]) for name in ("evaluation", "stage", "elements")}
         numbers = {name: float(row[name]) for name in cls._fields if name not in (*whole, "accepted")}
         return cls(**whole, **numbers, accepted=row["accepted"] == "True")  # type: ignore[arg-type]
+
+
+def read_records(file: Path) -> list[DesignRecord]:
+    """The records of a log.csv, up to what a crash has cut off; none when there is no such file."""
+    if not file.exists():
+        return []
+    found = []
+    with open(file, newline="") as opened:
+        for row in csv.DictReader(opened):
+            try:
+                found.append(DesignRecord.from_row(row))
+            except (TypeError, ValueError, KeyError):
+                log.warning("the end of %s was lost in a crash; keeping %d evaluations", file, len(found))
+                break
+    return found

@@ -131,7 +131,10 @@ class DesignResult:
             case ".stl":
                 export.write_stl(file, self.elements, structure.shape, structure.spacing)
             case ".npz":
-                export.write_npz(file, density=self.density, x=self.x, spacing=np.array(structure.spacing))
+                marked = {name: getattr(structure, name) for name in ("material", "fixed", "loads", "outputs")}
+                given = {name: array for name, array in marked.items() if array is not None}
+                spacing = np.array(structure.spacing)
+                export.write_npz(file, density=self.density, x=self.x, spacing=spacing, **given)
             case _:
                 raise InputError(f"cannot write {file}: the ending must be .png, .svg, .pdf, .vti, .stl or .npz")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,15 +12,13 @@ import numpy as np
 from sciopt.core.checkpoint import load_snapshot, save_snapshot
 from sciopt.core.errors import InputError
 from sciopt.run_files import refuse_existing_run, write_summary, writing
-from sciopt.topopt.record import DesignRecord
+from sciopt.topopt.record import DesignRecord, read_records
 
 if TYPE_CHECKING:
     from sciopt.core.run import Snapshot
     from sciopt.topopt.result import DesignResult
 
 __all__ = ["DesignFolder", "Kept"]
-
-log = logging.getLogger("sciopt")
 
 # Writing a checkpoint may take this share of the time.
 _SHARE = 0.05
@@ -66,7 +63,7 @@ class DesignFolder:
         self._stage = 0
         self._latest: Snapshot | None = None
         self._written, self._took = -np.inf, 0.0
-        self._old = self._read_log() if resume else []
+        self._old = read_records(self.path / "log.csv") if resume else []
         self._rows: list[DesignRecord] = []
         self._behind = True
 
@@ -137,17 +134,3 @@ class DesignFolder:
                 csv.writer(file).writerow(DesignRecord._fields)
         with open(self.path / "log.csv", "a", newline="") as file:
             csv.writer(file).writerows(rows)
-
-    def _read_log(self) -> list[DesignRecord]:
-        file = self.path / "log.csv"
-        if not file.exists():
-            return []
-        found = []
-        with open(file, newline="") as opened:
-            for row in csv.DictReader(opened):
-                try:
-                    found.append(DesignRecord.from_row(row))
-                except (TypeError, ValueError, KeyError):
-                    log.warning("the end of %s was lost in a crash; keeping %d evaluations", file, len(found))
-                    break
-        return found
