@@ -59,9 +59,13 @@ def cooler(nx: int, ny: int, nz: int) -> Grid:
 def wall_bracket(nx: int, ny: int, nz: int) -> Grid:
     """Bricks of 1 x 0.8 x 1.6 on four bolts on the left; down and sideways on the lower right edge, in turn."""
     spacing = (1.0, 0.8, 1.6)
-    width, height, depth = nx * spacing[0], ny * spacing[1], nz * spacing[2]
+    width, height = nx * spacing[0], ny * spacing[1]
+    # Whole numbers of elements, so that a bolt holds nodes at any size.
     bolts = [
-        Block((0, y * height, z * depth), (0, (y + 0.2) * height, (z + 0.2) * depth))
+        Block(
+            (0, round(y * ny) * spacing[1], round(z * nz) * spacing[2]),
+            (0, round((y + 0.2) * ny) * spacing[1], round((z + 0.2) * nz) * spacing[2]),
+        )
         for y in (0.05, 0.75)
         for z in (0.05, 0.75)
     ]

@@ -1,13 +1,15 @@
 """The same structure on elements twice as long.
 
-Odd numbers of elements are rounded up: the last coarse element sticks out and holds material by a half only.
+Odd numbers of elements are rounded up: the last coarse element sticks out and holds half the material, spread over all
+of it. What is held by that face is longer by one or two fine elements, an error of first order in the spacing; all else
+has the error of larger elements.
 
 * Material is averaged over the elements inside a coarse one; what sticks out counts as empty. A coarse element is
   passive solid when at least half of its material is.
 * Loads, springs and outputs are shared by the coarse nodes around them, by the transpose of multilinear interpolation,
-  so their sums and, of loads, moments are preserved. Springs stay diagonal.
+  so their sums and first moments are preserved: levers keep their lengths. Springs stay diagonal.
 * Supports are copied where fine and coarse nodes coincide. A support that no coarse node around it would carry moves
-  to the nearest one, halfway away from the middle of the grid: supports of the last, odd layer go to the coarse face.
+  to the nearest one, halfway away from the middle of the grid; supports of an odd last face go to the coarse face.
 
 A coarse node that carries anything touches material, because the coarse elements around it contain the fine ones.
 """
@@ -66,7 +68,7 @@ def shared(field: Array, dim: int) -> Array:
         coarse[: len(between)] += between
         coarse[1 : len(between) + 1] += between
         field = np.moveaxis(coarse, 0, axis)
-    return field
+    return np.ascontiguousarray(field)
 
 
 def coarse_supports(supports: Mask) -> Mask:

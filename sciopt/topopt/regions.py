@@ -10,7 +10,7 @@ Coordinates are in units of length from the lower left (front) corner of the gri
 * a boolean array selects what it marks: one entry per node or per element, flat with x fastest or as an array with z
   first. Marked elements stand for their corners where nodes are asked for;
 * a function gets the coordinates x, y(, z) of all nodes or centres as arrays and returns a boolean array;
-* a list selects everything its members select.
+* a list selects everything its members select; each must select something.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _nodes(where: Region, lattice: Lattice, field: str) -> Mask:
         found = np.zeros(lattice.nodes, dtype=bool)
         found[lattice.nearest(_inside(where, lattice, field))] = True
         return found
-    return _union([_nodes(part, lattice, field) for part in _parts(where, field)])
+    return _union([select_nodes(part, lattice, field) for part in _parts(where, field)])
 
 
 def _elements(where: Region, lattice: Lattice, field: str) -> Mask:
@@ -173,7 +173,7 @@ def _elements(where: Region, lattice: Lattice, field: str) -> Mask:
             for c, p, h in zip(lattice.centres(), point, lattice.spacing, strict=True)
         ]
         return np.logical_and.reduce(distances)
-    return _union([_elements(part, lattice, field) for part in _parts(where, field)])
+    return _union([select_elements(part, lattice, field) for part in _parts(where, field)])
 
 
 def _named(where: str, lattice: Lattice, shape: tuple[int, ...], field: str) -> Mask:

@@ -150,6 +150,7 @@ def test_lists_unite() -> None:
         (3.0, "is no region"),
         (None, "is no region"),
         ([(0, 0), "lefft"], "no face"),
+        (["left", Block((8, 0), (9, 1))], "Block.*selects no node"),
     ],
 )
 def test_what_is_no_region_is_refused_in_one_sentence(where: Region, message: str) -> None:
