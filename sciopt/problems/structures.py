@@ -160,7 +160,7 @@ _RECIPES: dict[str, _Recipe] = {
         "mechanism",
     ),
     "dam": _Recipe(
-        planar.dam, (140, 100), 0.4, 2.5, "dam in plane strain under water: pressure that grows with depth on a skin"
+        planar.dam, (140, 100), 0.2, 2.5, "dam in plane strain under water: pressure that grows with depth on a skin"
     ),
     "torsion": _Recipe(
         spatial.torsion, (48, 16, 16), 0.25, 2.0, "bar twisted at its end: the best is a tube, all shear and no bars"
