@@ -90,6 +90,8 @@ class Box:
         (n,) positive, or None for a box alone.
     capacity
         The budget.
+    full
+        Whether all of the budget must be used: ``weights . x = capacity``.
     maxstep
         Longest change of one variable in one step of rules that do not limit themselves.
 
@@ -107,6 +109,7 @@ class Box:
     upper: float | Array = 1.0
     weights: Array | None = None
     capacity: float = np.inf
+    full: bool = False
     maxstep: float = np.inf
 
     def dot(self, a: Array, b: Array) -> float:
@@ -121,10 +124,10 @@ class Box:
         upper = np.where(x >= self.upper, 0.0, np.inf)
         if self.weights is None:
             return np.clip(force, lower, upper)
-        full = self.dot(self.weights, x) >= self.capacity * (1.0 - 1e-9)
+        at_limit = self.full or self.dot(self.weights, x) >= self.capacity * (1.0 - 1e-9)
         direction = force / self.weights
-        capacity = 0.0 if full else np.inf
-        return self.weights * _project(direction, lower, upper, self.weights, np.ones_like(x), capacity)
+        capacity = 0.0 if at_limit else np.inf
+        return self.weights * _project(direction, lower, upper, self.weights, np.ones_like(x), capacity, self.full)
 
     def clip(self, step: Array) -> Array:
         length = self.length(step)
@@ -152,12 +155,13 @@ class Box:
     def project(self, y: Array, lower: float | Array, upper: float | Array, metric: Array | None = None) -> Array:
         """The x that minimizes ``sum metric (x - y)^2`` within the given bounds and the budget.
 
-        ``x = clip(y - mu weights / metric)`` with the one multiplier mu >= 0. Without `metric`, that of the weights.
+        ``x = clip(y - mu weights / metric)`` with the one multiplier mu, at least 0 unless the budget must be used up.
+        Without `metric`, that of the weights.
         """
         if self.weights is None:
             return np.clip(y, lower, upper)
         rates = np.ones_like(y) if metric is None else self.weights / metric
-        return _project(y, lower, upper, self.weights, rates, self.capacity)
+        return _project(y, lower, upper, self.weights, rates, self.capacity, self.full)
 
     def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
         """Spectral projected gradients on the model; see `minimize_quadratic`."""
@@ -167,11 +171,22 @@ class Box:
 
 
 def _project(
-    y: Array, lower: float | Array, upper: float | Array, weights: Array, rates: Array, capacity: float
+    y: Array,
+    lower: float | Array,
+    upper: float | Array,
+    weights: Array,
+    rates: Array,
+    capacity: float,
+    full: bool = False,
 ) -> Array:
-    """``clip(y - mu rates)`` with the least mu >= 0 for which ``weights . x <= capacity``: safeguarded Newton."""
+    """``clip(y - mu rates)`` with the least mu >= 0 for which ``weights . x <= capacity``: safeguarded Newton.
+
+    With `full` the sum is the capacity: what falls short is the same problem seen in a mirror.
+    """
     x = np.clip(y, lower, upper)
     excess = float(weights @ x) - capacity
+    if full and excess < 0:
+        return -_project(-y, -np.asarray(upper), -np.asarray(lower), weights, rates, -capacity)
     scale = max(abs(capacity), float(weights @ np.abs(x)), np.finfo(float).tiny) if np.isfinite(capacity) else 1.0
     if not excess > 1e-13 * scale:
         return x

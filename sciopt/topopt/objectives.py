@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -102,6 +103,14 @@ class Mechanism(TopologyProblem):
         if self.structure.outputs is None:
             raise InputError("a mechanism needs an output; give the grid one with .output(where, direction)")
         super()._prepare()
+
+    @property
+    def fragile(self) -> bool:
+        return True
+
+    def _make_space(self) -> DesignSpace:
+        # Allowed to use less, methods take the cheap way out: no material, no displacement.
+        return replace(super()._make_space(), full=True)
 
     def _respond(self, moduli: Array, number: int) -> Response:
         structure = self.structure

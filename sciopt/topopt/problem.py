@@ -149,6 +149,11 @@ class TopologyProblem:
         """Whether evaluations carry constraints beside the volume."""
         return False
 
+    @property
+    def fragile(self) -> bool:
+        """Whether bold first steps end in a trap: a stationary design that does nothing."""
+        return False
+
     def describe(self) -> dict[str, Any]:
         """What was asked, as plain data."""
         return {
@@ -197,6 +202,14 @@ class TopologyProblem:
         least = LEAST_RADIUS_ELEMENTS * max(other.structure.spacing)
         other.filter = replace(self.filter, radius=max(self.filter.radius, least))
         other._prepare()
+        return other
+
+    def widened(self, factor: float) -> TopologyProblem:
+        """The same problem with a filter `factor` times as wide."""
+        other = copy.copy(self)
+        other.filter = replace(self.filter, radius=factor * self.filter.radius)
+        other.field = replace(self.field, filter=other.filter.on(self.structure))
+        other._space = other._make_space()
         return other
 
     def evaluate(self, x: Array) -> Evaluation:

@@ -28,7 +28,7 @@ class DesignSpace(Box):
 
     Parameters
     ----------
-    lower, upper, weights, capacity, maxstep
+    lower, upper, weights, capacity, full, maxstep
         See `Box`; the weights are shares of the volume.
 
     Examples
@@ -46,7 +46,7 @@ class DesignSpace(Box):
             return np.clip(y, lower, upper)
         rates = np.ones_like(y) if metric is None or metric is self.weights else self.weights / metric
         x = np.empty_like(y)
-        _project(y, _filled(lower, y), _filled(upper, y), self.weights, rates, self.capacity, x)
+        _project(y, _filled(lower, y), _filled(upper, y), self.weights, rates, self.capacity, self.full, x)
         return x
 
     def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
@@ -65,6 +65,7 @@ class DesignSpace(Box):
             weights,
             rates,
             self.capacity,
+            self.full,
             _MOST_INNER,
             _INNER_TOL,
         )
@@ -89,8 +90,8 @@ def _excess(y: Array, lower: Array, upper: Array, weights: Array, rates: Array, 
 
 
 @numba.njit(cache=True)
-def _project(y: Array, lower: Array, upper: Array, weights: Array, rates: Array, capacity: float, x: Array) -> None:
-    """See `sciopt.core.box.Box.project`: the same safeguarded Newton iteration, without temporaries."""
+def _lowered(y: Array, lower: Array, upper: Array, weights: Array, rates: Array, capacity: float, x: Array) -> None:
+    """``clip(y - mu rates)`` with the least mu >= 0 that keeps the budget, see `sciopt.core.box`."""
     mu = 0.0
     total, slope = _excess(y, lower, upper, weights, rates, mu)
     scale = max(abs(capacity), abs(total))
@@ -118,6 +119,20 @@ def _project(y: Array, lower: Array, upper: Array, weights: Array, rates: Array,
                 break
     for i in range(y.size):
         x[i] = min(max(y[i] - mu * rates[i], lower[i]), upper[i])
+
+
+@numba.njit(cache=True)
+def _project(
+    y: Array, lower: Array, upper: Array, weights: Array, rates: Array, capacity: float, full: bool, x: Array
+) -> None:
+    """See `sciopt.core.box.Box.project`."""
+    total, _ = _excess(y, lower, upper, weights, rates, 0.0)
+    if full and total < capacity:
+        _lowered(-y, -upper, -lower, weights, rates, -capacity, x)
+        for i in range(y.size):
+            x[i] = -x[i]
+    else:
+        _lowered(y, lower, upper, weights, rates, capacity, x)
 
 
 @numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
@@ -159,6 +174,7 @@ def _minimize(
     weights: Array,
     rates: Array,
     capacity: float,
+    full: bool,
     most: int,
     tol: float,
 ) -> Array:
@@ -170,7 +186,7 @@ def _minimize(
     for _ in range(most):
         for i in range(n):
             target[i] = z[i] - length * gradient[i] / metric[i]
-        _project(target, lower, upper, weights, rates, capacity, direction)
+        _project(target, lower, upper, weights, rates, capacity, full, direction)
         for i in range(n):
             direction[i] -= z[i]
         slope = _dot(gradient, direction)

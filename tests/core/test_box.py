@@ -65,6 +65,24 @@ def test_tangent_is_the_direction_of_the_projected_path(
     assert np.allclose(space.tangent(x, force) / weights, moved, atol=1e-6 * (1 + np.abs(moved).max()))
 
 
+@given(vectors, positive, positive, st.floats(0.1, 0.9))
+def test_a_budget_that_must_be_used_up_is(y: np.ndarray, weights: np.ndarray, metric: np.ndarray, share: float) -> None:
+    capacity = share * float(weights.sum())
+    x = Box(0.0, 1.0, weights, capacity, full=True).project(y, 0.0, 1.0, metric)
+    assert weights @ x == pytest.approx(capacity, rel=1e-12)
+    truth = minimize(
+        lambda z: 0.5 * metric @ (z - y) ** 2,
+        np.full(N, share),
+        jac=lambda z: metric * (z - y),
+        bounds=[(0, 1)] * N,
+        constraints=LinearConstraint(weights, capacity, capacity),
+        method="SLSQP",
+        options={"ftol": 1e-15, "maxiter": 500},
+    )
+    ours = 0.5 * metric @ (x - y) ** 2
+    assert ours <= truth.fun + 1e-7 * (1 + truth.fun)
+
+
 def test_tangent_without_a_budget_only_blocks_bounds() -> None:
     space = Box(0.0, 1.0)
     assert space.tangent(np.array([0.0, 0.5, 1.0]), np.array([-1.0, 2.0, 3.0])).tolist() == [0.0, 2.0, 0.0]
