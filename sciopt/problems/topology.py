@@ -41,5 +41,9 @@ def topology_problem(
     1200
     """
     chosen = structure_problem(name, nx, ny, nz) if isinstance(name, str) else name
-    defaults = {"volume": chosen.volume, "filter": Density(chosen.radius), "material": SIMP(Emin=chosen.Emin)}
+    defaults: dict[str, Any] = {
+        "volume": chosen.volume,
+        "filter": Density(chosen.radius),
+        "material": SIMP(Emin=chosen.Emin),
+    }
     return _KINDS[chosen.kind](chosen.grid, **defaults | options)

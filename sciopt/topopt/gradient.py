@@ -59,13 +59,13 @@ def check_gradient(problem: Problem, x: Array | None = None, seed: int = 0) -> G
     direction = rng.uniform(-1, 1, x.size)
     value, gradient = _function(problem.evaluate(x))
     slope = float(gradient @ direction)
-    steps = 0.04 * 0.5 ** np.arange(6)
+    steps: Array = 0.04 * 0.5 ** np.arange(6.0)
     errors = []
     for step in steps:
         above, _ = _function(problem.evaluate(x + step * direction))
         below, _ = _function(problem.evaluate(x - step * direction))
         errors.append(abs((above - below) / (2.0 * step) - slope) / abs(slope))
-    found = np.array(errors)
+    found: Array = np.array(errors)
     # Rounding and solver tolerance end the fall; what lies beyond says nothing about the gradient.
     floor = max(1e-10 * abs(value / slope) / steps[-1], 1e-13)
     clear = np.flatnonzero(found > 30.0 * floor)

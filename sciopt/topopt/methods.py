@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DESIGN_METHODS", "design_method", "quasi_newton"]
 
+
 # Rules made for other domains run on designs as they are; only their step lengths are in units of densities.
 def _adaptive(first: float, most: float) -> Adaptive:
     """A learning rate that grows while the objective falls and halves when it does not."""

@@ -12,6 +12,7 @@ import numpy as np
 from sciopt.core.errors import InputError
 from sciopt.core.stop import Plateau, Still
 from sciopt.topopt.coarse_to_fine import coarse_to_fine, single_grid
+from sciopt.topopt.length_scale import radius_warning, thin_warning
 from sciopt.topopt.methods import DESIGN_METHODS
 from sciopt.topopt.result import DesignResult
 from sciopt.topopt.run_folder import DesignFolder
@@ -110,6 +111,10 @@ def optimize_topology(
     else:
         found = single_grid(runner, problem, method, first, stopping, options)
     final = problem.at(tol=_FINAL_TOL).evaluate(found.x)
+    warnings = (
+        radius_warning(problem.filter.radius, problem.structure.spacing),
+        thin_warning(problem.structure, problem.structure.full(final.info["density"]), problem.filter.radius),
+    )
     wall = time.perf_counter() - begun
     result = DesignResult(
         problem=problem,
@@ -120,9 +125,12 @@ def optimize_topology(
         records=runner.records,
         method=method,
         parameters=parameters,
+        warnings=tuple(sentence for sentence in warnings if sentence is not None),
         wall_seconds=wall,
         overhead_seconds=runner.overhead,
     )
+    for sentence in result.warnings:
+        log.warning("%s", sentence)
     if folder is not None:
         folder.finish(result)
     return result

@@ -15,6 +15,7 @@ from sciopt.topopt.field import DensityField, Projection
 from sciopt.topopt.filters import Density, Sensitivity
 from sciopt.topopt.gradient import GradientCheck, check_gradient
 from sciopt.topopt.grid.system import GridSystem
+from sciopt.topopt.length_scale import LEAST_RADIUS
 from sciopt.topopt.material import RAMP, SIMP
 from sciopt.topopt.space import DesignSpace
 from sciopt.topopt.structure import Structure
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
     from sciopt.topopt.grid.system import Solution
 
 __all__ = ["Response", "TopologyProblem"]
-
-# Below it a filter ties no element to its neighbours, and checkerboards are the best designs.
-LEAST_RADIUS_ELEMENTS = 1.5
 
 
 class Response(NamedTuple):
@@ -98,7 +96,7 @@ class TopologyProblem:
         structure.check()
         self.structure: Structure = structure
         self.volume = float(volume)
-        self.filter: Filter = Density(LEAST_RADIUS_ELEMENTS * max(structure.spacing)) if filter is None else filter
+        self.filter: Filter = Density(LEAST_RADIUS * max(structure.spacing)) if filter is None else filter
         self.material: SIMP | RAMP = SIMP() if material is None else material
         self.full_material = self.material
         self.projection = projection
@@ -199,7 +197,7 @@ class TopologyProblem:
         """The same problem on elements twice as large; the filter keeps its size, but spans 1.5 elements at least."""
         other = copy.copy(self)
         other.structure = self.structure.coarsened()
-        least = LEAST_RADIUS_ELEMENTS * max(other.structure.spacing)
+        least = LEAST_RADIUS * max(other.structure.spacing)
         other.filter = replace(self.filter, radius=max(self.filter.radius, least))
         other._prepare()
         return other
