@@ -1,15 +1,15 @@
-"""Dense solve on the coarsest grid."""
+"""Banded Cholesky solve on the coarsest grid."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
 from sciopt.core.errors import EvaluationFailed
 from sciopt.topopt.grid.stencil_sweep import interior
 
-__all__ = ["CoarsestSolver", "dense_matrix"]
+__all__ = ["BandedSolver", "bandwidth"]
 
 Single = NDArray[np.float32]
 
@@ -18,41 +18,76 @@ Single = NDArray[np.float32]
 SHIFTS = (1e-6, 1e-4, 1e-2)
 
 
-def dense_matrix(A: Single, offsets: NDArray[np.int64]) -> Single:
-    """The matrix (c n, c n) that stencils (nz+1, ny+1, s, c, c, nx+3) stand for."""
-    NK, NJ, _, c, _, width = A.shape
-    number = np.arange(NK * NJ * (width - 2)).reshape(NK, NJ, width - 2)
-    dense = np.zeros((c, number.size, c, number.size), A.dtype)
-    for s, offset in enumerate(offsets):
-        here, there = [], []
-        for n, d in zip(number.shape, offset, strict=True):
-            here.append(slice(max(-d, 0), n - max(d, 0)))
-            there.append(slice(max(d, 0), n - max(-d, 0)))
-        rows, columns = number[tuple(here)].ravel(), number[tuple(there)].ravel()
-        blocks = A[:, :, s, :, :, 1:-1][here[0], here[1], :, :, here[2]]
-        blocks = blocks.transpose(0, 1, 4, 2, 3).reshape(-1, c, c)
-        dense[:, rows, :, columns] = blocks
-        dense[:, columns, :, rows] = blocks.transpose(0, 2, 1)
-    return dense.reshape(c * number.size, -1)
+def bandwidth(shape: tuple[int, ...]) -> int:
+    """Off-diagonals of a multilinear operator on nodes `shape` (c, z, y, x), numbered along the longest axis last.
+
+    Examples
+    --------
+    >>> bandwidth((1, 1, 3, 10))
+    4
+    """
+    c, *nodes = shape
+    first, second, _ = sorted(nodes)
+    across, along = (1 if first > 1 else 0), (1 if second > 1 else 0)
+    return c * (first * second + along * first + across) + c - 1
 
 
-class CoarsestSolver:
-    """Cholesky factor of one stencil operator; unknowns of scale 0 are left out.
+class BandedSolver:
+    """Solves with a stencil operator (nz+1, ny+1, s, c, c, nx+3); the pattern is prepared once.
 
-    Raises
-    ------
-    EvaluationFailed
-        When the matrix is far from positive definite.
+    Parameters
+    ----------
+    shape
+        Shape (c, *nodes) of the grid.
+    offsets
+        Neighbours (s, 3) of the stencils.
     """
 
-    def __init__(self, A: Single, offsets: NDArray[np.int64], scale: Single) -> None:
-        flat = interior(scale).ravel()
-        self.free = np.flatnonzero(flat > 0.0)
-        self.root = np.sqrt(flat[self.free].astype(np.float64))
-        matrix = dense_matrix(A, offsets)[np.ix_(self.free, self.free)] * np.outer(self.root, self.root)
+    def __init__(self, shape: tuple[int, ...], offsets: NDArray[np.int64]) -> None:
+        c, *nodes = shape
+        self.shape = shape
+        axes = np.argsort([-n for n in nodes], kind="stable")
+        unknowns = np.arange(int(np.prod(shape))).reshape(shape)
+        self.order = unknowns.transpose(*(axes + 1), 0).ravel()  # components fastest, longest axis slowest
+        place = np.empty(self.order.size, np.int64)
+        place[self.order] = np.arange(self.order.size)
+        place = place.reshape(shape)
+        self.band = bandwidth(shape)
+        # Where each stencil entry goes in the flat band, and where it comes from.
+        entries = np.arange(int(np.prod(nodes)) * len(offsets) * c * c)
+        entries = entries.reshape(nodes[0], nodes[1], len(offsets), c, c, nodes[2])
+        targets, sources = [], []
+        for s, offset in enumerate(offsets):
+            here = tuple(slice(max(-d, 0), n - max(d, 0)) for n, d in zip(nodes, offset, strict=True))
+            there = tuple(slice(max(d, 0), n - max(-d, 0)) for n, d in zip(nodes, offset, strict=True))
+            for a in range(c):
+                for b in range(a + 1 if s == 0 else c):
+                    i, j = place[(a, *here)].ravel(), place[(b, *there)].ravel()
+                    low, high = np.minimum(i, j), np.maximum(i, j)
+                    targets.append((high - low) * place.size + low)
+                    sources.append(entries[here[0], here[1], s, a, b, here[2]].ravel())
+        self.targets, self.sources = np.concatenate(targets), np.concatenate(sources)
+
+    def factorize(self, A: Single, scale: Single) -> None:
+        """Take over the values; unknowns whose `scale` (with halo), the inverse diagonal, is 0 are left out.
+
+        Raises
+        ------
+        EvaluationFailed
+            When the matrix is far from positive definite.
+        """
+        size = self.order.size
+        self.root = np.sqrt(interior(scale).ravel()[self.order].astype(np.float64))
+        band = np.zeros((self.band + 1) * size)
+        band[self.targets] = A[..., 1:-1].ravel()[self.sources]
+        band = band.reshape(self.band + 1, size)
+        for d in range(self.band + 1):
+            band[d, : size - d] *= self.root[d:] * self.root[: size - d]
+        band[0, self.root == 0.0] = 1.0
         for shift in SHIFTS:
+            band[0] += shift
             try:
-                self.factor = cho_factor(matrix + shift * np.eye(self.free.size), lower=True, check_finite=False)
+                self.factor = cholesky_banded(band, lower=True, check_finite=False)
                 return
             except LinAlgError:
                 continue
@@ -60,9 +95,8 @@ class CoarsestSolver:
 
     def solve(self, b: Single, x: Single) -> None:
         """Write the solution for the right-hand side `b` to `x`, both with their halo."""
-        inner = interior(x)
-        values = np.zeros(inner.size, np.float32)
-        if self.free.size:
-            right = interior(b).ravel()[self.free] * self.root
-            values[self.free] = self.root * cho_solve(self.factor, right, check_finite=False)
-        inner[:] = values.reshape(inner.shape)
+        right = interior(b).ravel()[self.order] * self.root
+        solution = cho_solve_banded((self.factor, True), right, overwrite_b=True, check_finite=False)
+        values = np.empty(self.order.size, np.float32)
+        values[self.order] = solution * self.root
+        interior(x)[:] = values.reshape(self.shape)

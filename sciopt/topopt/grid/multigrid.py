@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sciopt.core.types import Array, Mask
-from sciopt.topopt.grid.coarsest import CoarsestSolver
+from sciopt.topopt.grid.coarsest import BandedSolver, bandwidth
 from sciopt.topopt.grid.element_sweep import RESIDUAL, SMOOTH, element_sweep, scratch, symmetry_blocks
 from sciopt.topopt.grid.galerkin import CoarseElements, add_springs
 from sciopt.topopt.grid.stencil_sweep import interior, later_neighbours, stencil_sweep
@@ -30,8 +30,9 @@ __all__ = ["Multigrid"]
 
 Single = NDArray[np.float32]
 
-COARSEST = 600  # most unknowns of the dense solve
-SMOOTHED = 5.0  # the smoother damps eigenvalues from largest / SMOOTHED to largest
+COARSEST = 700  # operations of the coarsest factorization per unknown of the finest grid
+REPEATED = 1  # levels from here on are visited twice (W-cycle)
+SMOOTHED = 8.0  # the smoother damps eigenvalues from largest / SMOOTHED to largest
 POWER_STEPS = 8
 SAFETY = 1.1  # on an eigenvalue that a few power iterations underestimate
 
@@ -97,8 +98,9 @@ class Multigrid:
             self.levels[-1].start = self.levels[-1].x.copy()
             self.elements.append(CoarseElements(stiffness, dim, len(self.elements) + 1))
             shapes.append((c, *nodes))
-            if c * int(np.prod(nodes)) <= COARSEST or max(cells) == 1:
+            if c * int(np.prod(nodes)) * bandwidth((c, *nodes)) ** 2 <= COARSEST * fixed.size or max(cells) == 1:
                 break
+        self.coarsest = BandedSolver(shapes[-1], self.offsets)
         self.supports = Supports(fixed, shapes)
         self.sprung = spring_points(springs, ~fixed)
 
@@ -137,25 +139,34 @@ class Multigrid:
         invert(finest.scale)
         for level in self.levels[1:-1]:
             level.largest = self._largest(level)
-        self.coarsest = CoarsestSolver(self.levels[-1].A, self.offsets, self.levels[-1].scale)
+        self.coarsest.factorize(self.levels[-1].A, self.levels[-1].scale)
 
     def __call__(self) -> Single:
-        """One V-cycle from zero for the right-hand side in ``levels[0].b``: the correction (c, *nodes)."""
-        for number, level in enumerate(self.levels[:-1]):
-            first, again, momentum = chebyshev(level.largest)
+        """One cycle from zero for the right-hand side in ``levels[0].b``: the correction (c, *nodes)."""
+        self._cycle(0, True)
+        return self.levels[0].x
+
+    def _cycle(self, number: int, from_zero: bool) -> None:
+        level = self.levels[number]
+        if number == len(self.levels) - 1:
+            self.coarsest.solve(level.b, level.x)
+            return
+        coarse, halo = self.levels[number + 1], min(number, 1)
+        first, again, momentum = chebyshev(level.largest)
+        if from_zero:
             np.multiply(level.b, level.scale, out=level.other)
             level.other *= np.float32(first)
             self._sweep(SMOOTH, level, level.other, (1.0 + momentum, 0.0, again), level.x)
-            self._sweep(RESIDUAL, level, level.x, (0.0, 0.0, 0.0), level.other)
-            restrict(level.other, min(number, 1), self.levels[number + 1].b)
-        self.coarsest.solve(self.levels[-1].b, self.levels[-1].x)
-        for number in range(len(self.levels) - 2, -1, -1):
-            level = self.levels[number]
-            first, again, momentum = chebyshev(level.largest)
-            prolong_add(self.levels[number + 1].x, level.x, level.scale, min(number, 1))
+        else:
             self._sweep(SMOOTH, level, level.x, (1.0, 0.0, first), level.other)
             self._sweep(SMOOTH, level, level.other, (1.0 + momentum, -momentum, again), level.x)
-        return self.levels[0].x
+        self._sweep(RESIDUAL, level, level.x, (0.0, 0.0, 0.0), level.other)
+        restrict(level.other, halo, coarse.b)
+        for visit in range(1 if number + 1 < REPEATED or number + 2 == len(self.levels) else 2):
+            self._cycle(number + 1, visit == 0)
+        prolong_add(coarse.x, level.x, level.scale, halo)
+        self._sweep(SMOOTH, level, level.x, (1.0, 0.0, first), level.other)
+        self._sweep(SMOOTH, level, level.other, (1.0 + momentum, -momentum, again), level.x)
 
     def be_careful(self) -> None:
         """Widen the spectra the smoothers expect, until the next `setup`."""
