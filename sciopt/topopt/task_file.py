@@ -15,10 +15,10 @@ from sciopt.topopt.distribute import SPREADS
 from sciopt.topopt.field import Projection
 from sciopt.topopt.filters import Filter
 from sciopt.topopt.lattice import AXES
+from sciopt.topopt.length_scale import LEAST_RADIUS
 from sciopt.topopt.material import RAMP, SIMP
 from sciopt.topopt.methods import DESIGN_METHODS
 from sciopt.topopt.optimize import STOPS
-from sciopt.topopt.problem import LEAST_RADIUS_ELEMENTS
 from sciopt.topopt.task import FILTERS, OBJECTIVES, SOLVERS, Task, task_options
 from sciopt.topopt.toml_regions import RegionReader
 from sciopt.topopt.toml_table import Table, number, suggestion
@@ -180,7 +180,7 @@ class _Reader:
     def _filter(self, grid: Grid) -> Filter:
         table = self._single("filter")
         kind = table.word("kind", tuple(FILTERS), "density")
-        radius = table.number("radius", LEAST_RADIUS_ELEMENTS * max(grid.lattice.spacing))
+        radius = table.number("radius", LEAST_RADIUS * max(grid.lattice.spacing))
         table.finish()
         if radius <= 0.0:
             raise InputError(f"filter.radius is {radius}; expected a positive length")
