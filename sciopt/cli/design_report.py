@@ -46,8 +46,8 @@ class Progress:
     """One line per evaluation, after those of the educational codes.
 
     It.: evaluation; Obj.: objective; Vol.: filled share; ch.: largest change of a variable; then the run it belongs
-    to, its grid, the penalty of the material, the sharpness of the projection if there is one, how far a constraint is exceeded if there is one,
-    and what everything so far has cost in solves on the finest grid.
+    to, its grid, the penalty of the material, the sharpness of the projection if there is one, how far a constraint is
+    exceeded if there is one, and what everything so far has cost in solves on the finest grid.
     """
 
     def __init__(self, problem: TopologyProblem) -> None:

@@ -81,7 +81,7 @@ def topopt(
     solver: Annotated[str | None, typer.Option(help="auto, multigrid or direct.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; named after the problem.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
-    iterations: Annotated[bool, typer.Option("--iterations", help="Keep every design of the finest grid.")] = False,
+    iterations: Annotated[bool, typer.Option("--iterations", help="Keep every accepted design in the folder.")] = False,
     gif: Annotated[bool, typer.Option("--gif", help="Write an animation of the designs, evolution.gif.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress on the screen.")] = False,
     threads: Annotated[int | None, typer.Option(help="Threads of the linear algebra libraries.")] = None,
@@ -111,6 +111,7 @@ def topopt(
     if not resume:
         refuse_existing_run(folder)
     with _threads(threads), _interruptible() as interrupted:
+        task.check_method()
         posed = task.problem()
         if not quiet:
             print(headline(task, posed))

@@ -43,7 +43,7 @@ class DesignFolder:
     resume
         Continue a task found there, or start one. Without it a folder that holds a run is refused.
     iterations
-        Keep every accepted design of the finest grid in ``iterations/``.
+        Keep every accepted design, of all grids, in ``iterations/``, by its number in the log.
 
     Raises
     ------

@@ -59,8 +59,10 @@ def holds_design(folder: Path) -> bool:
     """Whether `folder` is the run folder of a design, as opposed to that of a path."""
     if (folder / "design.npz").exists():
         return True
-    log = folder / "log.csv"
-    return log.exists() and log.open().readline().rstrip("\r\n").split(",") == list(DesignRecord._fields)
+    if not (folder / "log.csv").exists():
+        return False
+    with open(folder / "log.csv", errors="replace") as log:
+        return log.readline().rstrip("\n").split(",") == list(DesignRecord._fields)
 
 
 def stored_design(folder: str | Path) -> StoredDesign:

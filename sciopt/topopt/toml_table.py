@@ -62,7 +62,8 @@ class Table:
         if key in self.content:
             return self.content[key]
         if default is None:
-            raise InputError(f"{self.label(key)} is missing")
+            unknown = [other for other in self.content if other not in self._asked]
+            raise InputError(f"{self.label(key)} is missing{suggestion(key, unknown, '; is {!r} meant to be it?')}")
         return default
 
     def number(self, key: str, default: float | None = None) -> float:
