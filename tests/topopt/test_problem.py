@@ -79,7 +79,7 @@ def test_gradients_have_slope_two(objective: str, filter: str, projection: str) 
     problem = OBJECTIVES[objective](filter=FILTERS[filter], projection=PROJECTIONS[projection], solver="direct")
     check = problem.check_gradient()
     assert check.order == pytest.approx(2.0, abs=0.15), check
-    assert check.error < 1e-4, check
+    assert check.error < 1e-3, check
 
 
 @pytest.mark.parametrize("material", [SIMP(p=1.0), SIMP(p=4.0), RAMP(q=5.0)])
