@@ -89,7 +89,7 @@ def test_a_run_prints_what_it_writes_and_writes_it_to_a_folder_of_its_name(comma
     for match, row in zip(shown, logged, strict=True):
         assert match is not None
         assert float(match[2]) == pytest.approx(float(row["objective"]), abs=1e-4)
-        assert np.prod([int(n) for n in match[6].split("x")]) == int(row["elements"])
+        assert np.prod([int(n) for n in match[3].split("x")]) == int(row["elements"])
     assert sum(line.endswith("rejected") for line in lines) == sum(row["accepted"] == "False" for row in logged)
     found = table(out)
     assert float(found["objective"]) == pytest.approx(said["objective"], rel=1e-5)
