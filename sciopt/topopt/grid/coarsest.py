@@ -62,7 +62,7 @@ class BandedSolver:
             there = tuple(slice(max(d, 0), n - max(-d, 0)) for n, d in zip(nodes, offset, strict=True))
             for a in range(c):
                 for b in range(a + 1 if s == 0 else c):
-                    i, j = place[(a, *here)].ravel(), place[(b, *there)].ravel()
+                    i, j = place[a][here].ravel(), place[b][there].ravel()
                     low, high = np.minimum(i, j), np.maximum(i, j)
                     targets.append((high - low) * place.size + low)
                     sources.append(entries[here[0], here[1], s, a, b, here[2]].ravel())
@@ -78,9 +78,8 @@ class BandedSolver:
         """
         size = self.order.size
         self.root = np.sqrt(interior(scale).ravel()[self.order].astype(np.float64))
-        band = np.zeros((self.band + 1) * size)
-        band[self.targets] = A[..., 1:-1].ravel()[self.sources]
-        band = band.reshape(self.band + 1, size)
+        band = np.zeros((self.band + 1, size))
+        band.reshape(-1)[self.targets] = A[..., 1:-1].ravel()[self.sources]
         for d in range(self.band + 1):
             band[d, : size - d] *= self.root[d:] * self.root[: size - d]
         band[0, self.root == 0.0] = 1.0
