@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 import tomllib
@@ -118,9 +119,10 @@ def topopt(
         observers: list[Any] = [] if quiet else [Progress(posed)]
         frames = Frames(posed) if gif else None
         observers += [frames] if frames is not None else []
-        found = task.optimize(
-            posed, out=folder, resume=resume, iterations=iterations, callback=[*observers, interrupted]
-        )
+        with _warnings_in_the_report():
+            found = task.optimize(
+                posed, out=folder, resume=resume, iterations=iterations, callback=[*observers, interrupted]
+            )
     if frames is not None:
         frames.write(folder / "evolution.gif")
     print(report(found, folder))
@@ -205,6 +207,21 @@ def _threads(number: int | None) -> Iterator[None]:
         raise InputError(f"--threads is {number}; expected at least 1")
     with threadpool_limits(number):
         yield
+
+
+@contextmanager
+def _warnings_in_the_report() -> Iterator[None]:
+    """The report ends with the warnings about the design; said once is enough."""
+    logger = logging.getLogger("sciopt")
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.module != "optimize"
+
+    logger.addFilter(elsewhere)
+    try:
+        yield
+    finally:
+        logger.removeFilter(elsewhere)
 
 
 class _Interrupted:

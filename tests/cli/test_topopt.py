@@ -80,9 +80,7 @@ def test_a_run_prints_what_it_writes_and_writes_it_to_a_folder_of_its_name(comma
     lines = [line for line in out.splitlines() if line.startswith("It.:")]
     assert len(lines) == len(logged)
     # People compare these with the lines of the educational codes: the same names, all columns below each other.
-    pattern = (
-        r"It\.:( *\d+) Obj\.:( *-?[\d.e+-]+) Vol\.:( *[\d.]+) ch\.:( *[\d.]+) stage:( *\d+) grid: *(\d+x\d+) p: .*"
-    )
+    pattern = r"It\.:( *\d+) Obj\.:( *-?[\d.e+-]+) Vol\.: *[\d.]+ ch\.: *[\d.]+ stage: *\d+ grid: *(\d+x\d+) p: .*"
     shown = [re.match(pattern, line) for line in lines]
     assert all(shown)
     assert len({tuple(line.index(word) for word in ("Obj.", "Vol.", "ch.", "solves:")) for line in lines}) == 1
@@ -173,6 +171,13 @@ def test_an_animation_and_the_designs_on_the_way(command: Command, tmp_path: Pat
     assert [int(file.stem) for file in kept] == [int(row["evaluation"]) for row in accepted]
     with np.load(kept[-1]) as design:
         assert design["density"].shape == (24 * 8,)
+
+
+def test_warnings_are_said_once_in_the_report(command: Command, tmp_path: Path) -> None:
+    code, out, err = command("topopt", *SMALL, "-q", "--radius", 1, "--max-solves", 2)
+    assert (code, err) == (BUDGET, "")
+    assert out.count("1.5") == 1 and "filter radius 1" in table(out)["warning"]
+    assert "filter radius 1" in summary(tmp_path / "mbb")["warnings"][0]
 
 
 def test_the_named_problems_are_listed(command: Command) -> None:
