@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 from sciopt.core.errors import InputError
 from sciopt.problems import structure_problem
 from sciopt.problems.topology import topology_problem
-from sciopt.topopt import RAMP, SIMP, Density, Helmholtz, MinimumVolume, Projection, Sensitivity, Structure
+from sciopt.topopt import RAMP, SIMP, Density, Helmholtz, MinimumVolume, Projection, Sensitivity, Structure, task_file
 from sciopt.topopt.methods import DESIGN_METHODS
-from sciopt.topopt.task import Task, task_options
+from sciopt.topopt.task import FILTERS, OBJECTIVES, SOLVERS, Task, task_options
 from sciopt.topopt.task_file import read_task
+from sciopt.topopt.toml_regions import KINDS
 
 BEAM = """
 [grid]
@@ -294,6 +296,15 @@ def test_every_method_tells_its_options(method: str) -> None:
     given = Task("beam", structure_problem("mbb", nx=12).grid, method=method, options={first: "much"})
     with pytest.raises(InputError, match=f"method option {first} is 'much'"):
         given.check_method()
+
+
+def test_the_guide_names_every_method_section_and_key() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "designs.md").read_text("utf-8")
+    missing = [name for name in (*DESIGN_METHODS, *KINDS, *FILTERS, *OBJECTIVES, *SOLVERS) if name not in guide]
+    assert missing == []
+    keys = re.findall(r'table\.\w+\("(\w+)"', Path(task_file.__file__).read_text("utf-8"))
+    assert len(keys) > 20
+    assert [key for key in keys if f"`{key}`" not in guide] == []
 
 
 def said(section: str, line: str) -> str:
