@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-
 from sciopt.core.stop import Budget, Plateau, Reason
 from sciopt.rules.projected import NOTHING, Curvature
 from sciopt.topopt.methods import design_method, quasi_newton
@@ -25,7 +23,8 @@ __all__ = ["Found", "coarse_to_fine", "grids", "single_grid"]
 # All constants below were chosen on the fourteen problems marked `seen` in sciopt.problems, from three starts each.
 # The penalty is raised on the coarsest grid, whenever the best value has settled (to a share, in that many solves).
 _LINEAR = Plateau(0.005, 5) | Budget(40)
-_SOFT = Plateau(0.02, 4) | Budget(20)
+# In three dimensions a longer search there overfits the few elements across a member.
+_SOFT = {2: Plateau(0.01, 5) | Budget(30), 3: Plateau(0.02, 4) | Budget(20)}
 _COARSEST = Plateau(0.003, 5) | Budget(60)
 _MIDDLE = Plateau(0.01, 3) | Budget(30)
 _SHARP = Plateau(0.005, 3) | Budget(25)
@@ -37,6 +36,8 @@ _LOOSE, _LOOSE_END = Plateau(0.05, 3) | Budget(20), Plateau(0.01, 4) | Budget(40
 _WIDE_END = Plateau(0.02, 3) | Budget(20)
 # Solves that a competing branch on the middle grid gets to come within a share of the other one.
 _TRIAL, _BEHIND = 4, 0.03
+# First move limit on a finer grid, where the learned curvature is to be trusted but edges are still stairs.
+_MOVE = 0.35
 _LEAST_SIDE = 3
 
 
@@ -57,7 +58,7 @@ def grids(problem: TopologyProblem, most: int = 3) -> list[TopologyProblem]:
 
 @dataclass(frozen=True)
 class Carried:
-    """What goes from one run to the next: the design, the learned curvature, the move limit."""
+    """What goes from one run to the next: the design, the learned curvature, the first move limit."""
 
     x: Array
     memory: Curvature = NOTHING
@@ -69,7 +70,7 @@ class Carried:
         memory = result.state.memory
         if not isinstance(memory, Curvature):
             return cls(result.x)
-        return cls(result.x, memory, min(0.2, float(np.max(result.state.limit.size))))
+        return cls(result.x, memory)
 
     def onto(self, coarse: TopologyProblem, fine: TopologyProblem) -> Carried:
         """The same on the next finer grid: designs by repetition, gradients by repetition per unit of volume."""
@@ -79,7 +80,7 @@ class Carried:
 
         s = tuple(prolong(a) for a in self.memory.s)
         y = tuple(fine.field.weights * prolong(b / coarse.field.weights) for b in self.memory.y)
-        return Carried(prolong(self.x), self.memory._replace(s=s, y=y), self.move)
+        return Carried(prolong(self.x), self.memory._replace(s=s, y=y), _MOVE)
 
 
 def coarse_to_fine(
@@ -99,7 +100,7 @@ def coarse_to_fine(
     if problem.fragile:
         x = search.settled_in(coarsest.at(penalty=0.0), x)
     if problem.filter.radius < _RESOLVED * max(coarsest.structure.spacing):
-        best = search.raised(coarsest, x, _LINEAR, _SOFT, _COARSEST)
+        best = search.raised(coarsest, x, _LINEAR, _SOFT[problem.structure.dim], _COARSEST)
     else:
         wide = search.raised(coarsest.widened(_WIDER), x, _LOOSE, _LOOSE, _WIDE_END)
         best = search.run(coarsest, Carried(wide.carried.x), _LOOSE_END)
@@ -150,7 +151,7 @@ class _Search:
         """Raise the penalty halfway on the coarse grid, where few members fit, and the rest of the way on the finer."""
         for penalty in (0.0, 0.25):
             x = self.run(coarse.at(penalty=penalty), Carried(x), _LOOSE).carried.x
-        half = self.run(coarse.at(penalty=0.5), Carried(x), _SOFT)
+        half = self.run(coarse.at(penalty=0.5), Carried(x), _SOFT[3])
         moved = self.run(fine.at(penalty=0.5), half.carried.onto(coarse, fine), Plateau(0.03, 3) | Budget(8))
         return self.run(fine, Carried(moved.carried.x), _MIDDLE | _Hopeless(rival))
 
