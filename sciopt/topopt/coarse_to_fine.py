@@ -38,7 +38,7 @@ _WIDE_END = Plateau(0.02, 3) | Budget(20)
 _TRIAL, _BEHIND = 4, 0.03
 # First move limit on a finer grid, where the learned curvature is to be trusted but edges are still stairs.
 _MOVE = 0.35
-_LEAST_SIDE = 3
+_GRIDS, _SMALL, _LEAST_SIDE = 3, 4000, 3
 
 
 class Found(NamedTuple):
@@ -48,10 +48,15 @@ class Found(NamedTuple):
     reason: Reason
 
 
-def grids(problem: TopologyProblem, most: int = 3) -> list[TopologyProblem]:
-    """The problem, and the same on grids of half, a quarter … the size, finest first."""
+def grids(problem: TopologyProblem) -> list[TopologyProblem]:
+    """The problem, and the same on grids of half, a quarter … the size, finest first.
+
+    Three grids where the structure allows, more until the coarsest one is small.
+    """
     found = [problem]
-    while len(found) < most and found[-1].structure.can_coarsen(_LEAST_SIDE):
+    while len(found) < _GRIDS or found[-1].size > _SMALL:
+        if not found[-1].structure.can_coarsen(_LEAST_SIDE):
+            break
         found.append(found[-1].coarsened())
     return found
 
@@ -106,9 +111,10 @@ def coarse_to_fine(
         best = search.run(coarsest, Carried(wide.carried.x), _LOOSE_END)
         best = min(best, search.raised(coarsest, x, _LOOSE, _LOOSE, _LOOSE_END), key=_value)
     for number in range(len(levels) - 2, 0, -1):
-        best = search.run(levels[number], best.carried.onto(levels[number + 1], levels[number]), _MIDDLE)
-    if problem.structure.dim == 3 and len(levels) > 2:
-        best = min(best, search.handed_over(coarsest, levels[1], x, best.value), key=_value)
+        coarse, fine = levels[number + 1], levels[number]
+        best = search.run(fine, best.carried.onto(coarse, fine), _MIDDLE)
+        if coarse is coarsest and problem.structure.dim == 3:
+            best = min(best, search.handed_over(coarse, fine, x, best.value), key=_value)
     return sharpened(runner, problem, search.method, best.carried.onto(levels[1], levels[0]), stop)
 
 

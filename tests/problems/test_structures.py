@@ -36,13 +36,14 @@ def uniform(chosen: StructureProblem) -> tuple[Structure, Array, Array]:
     return made, moduli, system.solve(moduli, made.loads, 1e-6).u
 
 
-def test_fourteen_are_seen_and_many_are_not() -> None:
-    assert len(SEEN) == 14
+def test_some_are_seen_and_many_are_not() -> None:
+    # The gripper was looked at when it was decided how mechanisms begin.
+    assert "gripper" in SEEN and len(SEEN) == 15
     assert len(UNSEEN) >= 8
     kinds = {problem(name).kind for name in UNSEEN}
-    assert kinds == {"compliance", "heat", "mechanism"}
+    assert kinds == {"compliance", "heat"}
     assert {len(structure(name).shape) for name in UNSEEN} == {2, 3}
-    assert structure_problem_names() == SEEN + UNSEEN
+    assert sorted(structure_problem_names()) == sorted(SEEN + UNSEEN)
 
 
 @pytest.mark.parametrize("name", SEEN + UNSEEN)
