@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sciopt.cli.bench_topopt import designs, speed
 from sciopt.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(help="Benchmarks; each prints its table and says what failed.")
+app.command("topopt")(designs)
+app.command("topopt-speed")(speed)
 
 
 @app.callback()
