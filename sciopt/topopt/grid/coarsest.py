@@ -33,7 +33,7 @@ def bandwidth(shape: tuple[int, ...]) -> int:
 
 
 class BandedSolver:
-    """Solves with a stencil operator (nz+1, ny+1, s, c, c, nx+3); the pattern is prepared once.
+    """Solves with a stencil operator (nz+1, s, c, c, ny+3, nx+3); the pattern is prepared once.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class BandedSolver:
         self.band = bandwidth(shape)
         # Where each stencil entry goes in the flat band, and where it comes from.
         entries = np.arange(int(np.prod(nodes)) * len(offsets) * c * c)
-        entries = entries.reshape(nodes[0], nodes[1], len(offsets), c, c, nodes[2])
+        entries = entries.reshape(nodes[0], len(offsets), c, c, nodes[1], nodes[2])
         targets, sources = [], []
         for s, offset in enumerate(offsets):
             here = tuple(slice(max(-d, 0), n - max(d, 0)) for n, d in zip(nodes, offset, strict=True))
@@ -65,7 +65,7 @@ class BandedSolver:
                     i, j = place[a][here].ravel(), place[b][there].ravel()
                     low, high = np.minimum(i, j), np.maximum(i, j)
                     targets.append((high - low) * place.size + low)
-                    sources.append(entries[here[0], here[1], s, a, b, here[2]].ravel())
+                    sources.append(entries[here[0], s, a, b, here[1], here[2]].ravel())
         self.targets, self.sources = np.concatenate(targets), np.concatenate(sources)
 
     def factorize(self, A: Single, scale: Single) -> None:
@@ -79,7 +79,7 @@ class BandedSolver:
         size = self.order.size
         self.root = np.sqrt(interior(scale).ravel()[self.order].astype(np.float64))
         band = np.zeros((self.band + 1, size))
-        band.reshape(-1)[self.targets] = A[..., 1:-1].ravel()[self.sources]
+        band.reshape(-1)[self.targets] = A[..., 1:-1, 1:-1].ravel()[self.sources]
         for d in range(self.band + 1):
             band[d, : size - d] *= self.root[d:] * self.root[: size - d]
         band[0, self.root == 0.0] = 1.0

@@ -1,4 +1,4 @@
-"""Conjugate gradients in double precision, preconditioned by a V-cycle in single precision."""
+"""Conjugate gradients in double precision, preconditioned in single precision."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class CoarseElements:
         `source` is the fine moduli (z, y, x), or, where the level is not direct, the packed matrices (rows, z, y, x) of
         the level above. It is read as if it went on with zeros.
         """
-        nz, ny, nx = (max(A.shape[0] - 1, 1), A.shape[1] - 1, A.shape[5] - 3)
+        nz, ny, nx = max(A.shape[0] - 1, 1), A.shape[4] - 3, A.shape[5] - 3
         A[:] = 0.0
         kept = np.empty((self.table.shape[0], nz, ny, nx), np.float32) if keep else None
         width = 2**self.level if self.direct else 2
@@ -125,14 +125,14 @@ class CoarseElements:
 
 @numba.njit(**FAST)
 def _scatter(matrices, nodes, slots, k, A):
-    c = A.shape[3]
+    c = A.shape[2]
     ny, nx = matrices.shape[1:]
     for r in range(slots.size):
         dk, dj, di = nodes[r]
         for ab in range(c * c):
             for j in range(ny):
                 source = matrices[r * c * c + ab, j]
-                target = A[k + dk, j + dj, slots[r], ab // c, ab % c, 1 + di :]
+                target = A[k + dk, slots[r], ab // c, ab % c, 1 + j + dj, 1 + di :]
                 for i in range(nx):
                     target[i] += source[i]
 
@@ -140,7 +140,7 @@ def _scatter(matrices, nodes, slots, k, A):
 @numba.njit(**FAST)
 def add_springs(positions, components, stiffness, level, offsets, A):
     """Add ``Pᵀ diag(stiffness) P`` of springs at the fine nodes `positions` (n, 3), as z, y, x, to stencils `A`."""
-    last = np.array([max(A.shape[0] - 2, 0), A.shape[1] - 2, A.shape[5] - 4])
+    last = np.array([max(A.shape[0] - 2, 0), A.shape[4] - 4, A.shape[5] - 4])
     width = 2**level
     base = np.empty(3, np.int64)
     weight = np.empty((3, 2))
@@ -158,4 +158,4 @@ def add_springs(positions, components, stiffness, level, offsets, A):
                         w = weight[0, mk] * weight[1, mj] * weight[2, mi]
                         w *= weight[0, mk + dk] * weight[1, mj + dj] * weight[2, mi + di]
                         if w != 0.0:
-                            A[base[0] + mk, base[1] + mj, s, a, a, 1 + base[2] + mi] += np.float32(w * stiffness[p])
+                            A[base[0] + mk, s, a, a, 1 + base[1] + mj, 1 + base[2] + mi] += np.float32(w * stiffness[p])

@@ -4,7 +4,7 @@ Stencils are symmetric, so only the block of the node itself and those of the ne
 in 3D, 5 of 9 in 2D. The others are the transposes of what the earlier neighbour stores.
 
 Nodal arrays have a halo of one node, (c, nz+3, ny+3, nx+3), in 2D (c, 1, ny+3, nx+3). Stencils are
-(nz+1, ny+1, s, c, c, nx+3): the last axis has the halo, the others do not need one.
+(nz+1, s, c, c, ny+3, nx+3), with the halo along x and y only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from sciopt.topopt.grid.element_sweep import FAST, RESIDUAL
 
 __all__ = ["interior", "later_neighbours", "stencil_sweep"]
+
+CHUNK = 1024  # nodes treated at a time: their sums stay in the first-level cache
 
 
 def later_neighbours(dim: int) -> NDArray[np.int64]:
@@ -32,10 +34,10 @@ def later_neighbours(dim: int) -> NDArray[np.int64]:
 
 
 @numba.njit(**FAST)
-def _add_rows(y, A, x, c, first, entry, step, start, size, n):
-    # y[a] += Σ_b A[a, b] x[b] along one row; `entry` is the stride between b, `step` the one between a.
+def _add(y, A, x, c, first, entry, step, start, size, n):
+    # y[a] += Σ_b A[a, b] x[b] over n nodes in a row; `entry` is the stride between b, `step` the one between a.
     for a in range(c):
-        ya = y[a]
+        o = np.uintp(a * CHUNK)
         if c == 3:
             a0 = np.uintp(first + a * step)
             a1, a2 = a0 + np.uintp(entry), a0 + np.uintp(2 * entry)
@@ -43,62 +45,56 @@ def _add_rows(y, A, x, c, first, entry, step, start, size, n):
             x1, x2 = x0 + np.uintp(size), x0 + np.uintp(2 * size)
             for i in range(n):
                 j = np.uintp(i)
-                ya[i] += A[a0 + j] * x[x0 + j] + A[a1 + j] * x[x1 + j] + A[a2 + j] * x[x2 + j]
+                y[o + j] += A[a0 + j] * x[x0 + j] + A[a1 + j] * x[x1 + j] + A[a2 + j] * x[x2 + j]
         else:
             for b in range(c):
                 a0, x0 = np.uintp(first + a * step + b * entry), np.uintp(start + b * size)
                 for i in range(n):
                     j = np.uintp(i)
-                    ya[i] += A[a0 + j] * x[x0 + j]
+                    y[o + j] += A[a0 + j] * x[x0 + j]
 
 
 @numba.njit(**FAST)
 def stencil_sweep(operation, x, A, offsets, b, scale, old, weights, out):
-    """One pass ``y = A x`` turned into `out` row by row, as `element_sweep` does; unknowns of scale 0 count as fixed.
+    """One pass ``y = A x`` turned into `out` chunk by chunk, as `element_sweep` does; unknowns of scale 0 are fixed.
 
-    RESIDUAL gives ``out = b − y`` and SMOOTH ``out = w0 x + w1 old + w2 scale (b − y)``; the halo of `out` stays.
+    RESIDUAL gives ``out = b − y`` and SMOOTH ``out = w0 x + w1 old + w2 scale (b − y)``. Halos stay zero.
     """
-    NK, NJ, S, c = A.shape[:4]
+    NK, S, c = A.shape[:3]
     width = A.shape[5]
-    n = width - 2
     halo = 1 if x.shape[1] > 1 else 0
-    plane = x.shape[2] * x.shape[3]
+    plane = A.shape[4] * width
     size = x.shape[1] * plane
-    row, block = S * c * c * width, c * c * width
-    xf, af, bf, sf, of, yf = (
-        x.reshape(-1),
-        A.reshape(-1),
-        b.reshape(-1),
-        scale.reshape(-1),
-        old.reshape(-1),
-        out.reshape(-1),
-    )
-    y = np.empty((c, n), x.dtype)
+    block = c * c * plane
+    xf, af, bf, sf = x.reshape(-1), A.reshape(-1), b.reshape(-1), scale.reshape(-1)
+    of, yf = old.reshape(-1), out.reshape(-1)
+    y = np.empty(c * CHUNK, x.dtype)
     now, before, step = weights[0], weights[1], weights[2]
+    # Whole planes are treated as one long row. Where it crosses the halo, all factors are zero.
     for k in range(NK):
-        for j in range(NJ):
+        for t in range(width + 1, plane - width - 1, CHUNK):
+            n = min(CHUNK, plane - width - 1 - t)
             y[:] = 0.0
-            here = (k + halo) * plane + (j + 1) * width + 1
+            here = (k + halo) * plane + t
             for s in range(S):
                 dk, dj, di = offsets[s]
-                there = dk * plane + dj * width + di
-                if k + dk < NK and 0 <= j + dj < NJ:
-                    first = (k * NJ + j) * row + s * block + 1
-                    _add_rows(y, af, xf, c, first, width, c * width, here + there, size, n)
-                if s > 0 and k - dk >= 0 and 0 <= j - dj < NJ:
-                    first = ((k - dk) * NJ + j - dj) * row + s * block + 1 - di
-                    _add_rows(y, af, xf, c, first, c * width, width, here - there, size, n)
+                shift = dj * width + di
+                if k + dk < NK:
+                    first = (k * S + s) * block + t
+                    _add(y, af, xf, c, first, plane, c * plane, here + dk * plane + shift, size, n)
+                if s > 0 and k - dk >= 0:
+                    first = ((k - dk) * S + s) * block + t - shift
+                    _add(y, af, xf, c, first, c * plane, plane, here - dk * plane - shift, size, n)
             for a in range(c):
-                at = np.uintp(a * size + here)
-                ya = y[a]
+                at, o = np.uintp(a * size + here), np.uintp(a * CHUNK)
                 if operation == RESIDUAL:
                     for i in range(n):
-                        t = at + np.uintp(i)
-                        yf[t] = bf[t] - ya[i] if sf[t] != 0.0 else np.float32(0.0)
+                        j = at + np.uintp(i)
+                        yf[j] = bf[j] - y[o + np.uintp(i)] if sf[j] != 0.0 else np.float32(0.0)
                 else:
                     for i in range(n):
-                        t = at + np.uintp(i)
-                        yf[t] = now * xf[t] + before * of[t] + step * sf[t] * (bf[t] - ya[i])
+                        j = at + np.uintp(i)
+                        yf[j] = now * xf[j] + before * of[j] + step * sf[j] * (bf[j] - y[o + np.uintp(i)])
 
 
 def interior(padded: np.ndarray) -> np.ndarray:

@@ -46,9 +46,9 @@ def prolongation(components: int, shape: tuple[int, ...]) -> csr_array:
 
 
 def stencil_matrix(A: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Dense matrix of symmetric stencils (nz+1, ny+1, s, c, c, nx+3), node by node."""
-    NK, NJ, S, c, _, width = A.shape
-    NI = width - 2
+    """Dense matrix of symmetric stencils (nz+1, s, c, c, ny+3, nx+3), node by node."""
+    NK, S, c = A.shape[:3]
+    NJ, NI = A.shape[4] - 2, A.shape[5] - 2
     nodes = NK * NJ * NI
     dense = np.zeros((c * nodes, c * nodes))
     for k, j, i, s in product(range(NK), range(NJ), range(NI), range(S)):
@@ -57,8 +57,8 @@ def stencil_matrix(A: np.ndarray, offsets: np.ndarray) -> np.ndarray:
             continue
         here, there = (k * NJ + j) * NI + i, ((k + dk) * NJ + j + dj) * NI + i + di
         for a, b in product(range(c), repeat=2):
-            dense[a * nodes + here, b * nodes + there] = A[k, j, s, a, b, i + 1]
-            dense[b * nodes + there, a * nodes + here] = A[k, j, s, a, b, i + 1]
+            dense[a * nodes + here, b * nodes + there] = A[k, s, a, b, j + 1, i + 1]
+            dense[b * nodes + there, a * nodes + here] = A[k, s, a, b, j + 1, i + 1]
     return dense
 
 
