@@ -12,11 +12,11 @@ from typing import Any
 
 from sciopt.core.errors import SciOptError
 
-__all__ = ["in_fresh_process"]
+__all__ = ["in_fresh_process", "peak_memory"]
 
 
-def in_fresh_process[T](measure: Callable[..., T], *arguments: Any) -> tuple[T, float]:
-    """What `measure` returns, and the peak memory of the process in GB.
+def in_fresh_process[T](measure: Callable[..., T], *arguments: Any) -> T:
+    """What `measure` returns in a process that does nothing else.
 
     Raises
     ------
@@ -25,13 +25,13 @@ def in_fresh_process[T](measure: Callable[..., T], *arguments: Any) -> tuple[T, 
     """
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         try:
-            return pool.submit(_measured, measure, arguments).result()
+            return pool.submit(measure, *arguments).result()
         except BrokenProcessPool as error:
             raise SciOptError("the process that measured died; was there enough memory?") from error
 
 
-def _measured(measure: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, float]:
-    found = measure(*arguments)
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, GB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Kilobytes on Linux, bytes on macOS.
-    return found, peak / (1e9 if sys.platform == "darwin" else 1e6)
+    return peak / (1e9 if sys.platform == "darwin" else 1e6)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from sciopt.bench.fresh_process import in_fresh_process
-from sciopt.bench.topopt_speed import Case, Speed, speed_of
+from sciopt.bench.fresh_process import in_fresh_process, peak_memory
+from sciopt.bench.topopt_speed import Case, speed_of
 from sciopt.core.errors import SciOptError
 
 if TYPE_CHECKING:
@@ -38,14 +38,15 @@ _MOVE = 0.2
 
 
 class Peer(NamedTuple):
-    """What pyMOTO did: unknowns, CPU seconds before the first iteration ends and per iteration, and its last design.
+    """What pyMOTO did: CPU seconds of the first iteration (with the setup) and of the others, and its last design.
 
-    `claimed` is its own objective there, `objective` and `volume` are ours; `solver` is what it chose.
+    `claimed` is its own objective there, `objective` and `volume` are ours; `solver` is what it chose, `peak` in GB.
     """
 
     dofs: int
     setup: float
     median: float
+    peak: float
     claimed: float
     objective: float
     volume: float
@@ -61,25 +62,24 @@ def peers(iterations: int | None = None) -> Iterator[str]:
         )
         return
     yield f"pyMOTO {version('pymoto')} and sciopt, same loads, supports, filter, material and number of iterations"
-    header = f"{'case':24s} {'program':22s} {'CPU s/iteration':>15s} {'setup':>8s} {'peak GB':>7s}"
+    header = f"{'case':24s} {'program':27s} {'CPU s/iteration':>15s} {'setup':>8s} {'peak GB':>7s}"
     yield header + f" {'objective':>10s} {'volume':>7s}"
     for case in PEER_CASES:
         try:
-            theirs, peak = in_fresh_process(peer_of, case, iterations)
+            theirs = in_fresh_process(peer_of, case, iterations)
             note = f"; says {theirs.claimed:.5g}" if abs(theirs.claimed / theirs.objective - 1.0) > 1e-3 else ""
-            row = _row(case, f"pymoto {theirs.solver}", theirs.median, theirs.setup, peak, theirs.objective)
+            row = _row(case, f"pymoto {theirs.solver}", theirs.median, theirs.setup, theirs.peak, theirs.objective)
             yield row + f" {theirs.volume:7.4f}{note}"
         except Exception as error:  # another program may break in any way, and then that is the result
             yield f"{case.name:24s} pymoto failed: {type(error).__name__}: {' '.join(str(error).split())}"
         for tol in (1e-3, _CG_TOL):
-            ours: Speed
             mine = Case("peers", case.problem, case.shape, case.radius, case.method, case.iterations, tol)
-            ours, peak = in_fresh_process(speed_of, mine, iterations)
-            yield _row(case, f"sciopt tol {tol:g}", ours.median, ours.setup, peak, ours.objective)
+            ours = in_fresh_process(speed_of, mine, iterations)
+            yield _row(case, f"sciopt tol {tol:g}", ours.median, ours.setup, ours.peak, ours.objective)
 
 
 def _row(case: Case, program: str, median: float, setup: float, peak: float, objective: float) -> str:
-    return f"{case.name:24s} {program:22s} {median:15.4f} {setup:8.2f} {peak:7.2f} {objective:10.5g}"
+    return f"{case.name:24s} {program:27s} {median:15.4f} {setup:8.2f} {peak:7.2f} {objective:10.5g}"
 
 
 def peer_of(case: Case, iterations: int | None = None) -> Peer:
@@ -103,6 +103,7 @@ def peer_of(case: Case, iterations: int | None = None) -> Peer:
         # The design that was evaluated is kept, not the next one.
         design_here, (x, *_) = x, optimizer.step(x)
         clocks.append(time.process_time())
+    peak = peak_memory()
     # Both number elements with x fastest, then y.
     ours = problem.at(tol=1e-8).evaluate(np.array(design_here))
     laps = np.diff(clocks)
@@ -110,6 +111,7 @@ def peer_of(case: Case, iterations: int | None = None) -> Peer:
         problem.system.dofs,
         float(laps[0]),
         float(np.median(laps[1:])),
+        peak,
         float(compliance.state),
         float(ours.info["objective"]),
         float(ours.info["volume"]),
