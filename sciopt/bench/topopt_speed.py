@@ -99,6 +99,8 @@ class Speed(NamedTuple):
         Best of the run.
     wrong
         Relative difference from the direct solver's objective of that design, NaN where it would take too long.
+    failed
+        Evaluations that failed; with any, the times mean nothing.
     """
 
     dofs: int
@@ -111,6 +113,7 @@ class Speed(NamedTuple):
     peak: float
     objective: float
     wrong: float
+    failed: int
 
 
 def speed_of(case: Case, iterations: int | None = None) -> Speed:
@@ -142,6 +145,7 @@ def summarized(problem: TopologyProblem, watch: Watch, begun: float) -> Speed:
         peak,
         watch.best,
         abs(watch.best - direct) / abs(direct),
+        sum(not np.isfinite(visit.value) for visit in visits),
     )
 
 
@@ -163,7 +167,7 @@ def measure(cases: Sequence[Case], iterations: int | None = None) -> Iterator[st
         yield (
             f"{case.name:30s} {speed.dofs:9d} {speed.iterations:6.0f} {speed.median:15.4f} {speed.worst:8.3f} "
             f"{speed.setup:8.2f} {100 * speed.step:4.0f} % {100 * speed.filtering:4.0f} % {speed.peak:7.2f} "
-            f"{speed.objective:10.5g} {speed.wrong:8.1e}"
+            f"{speed.objective:10.5g} {speed.wrong:8.1e}" + (f"  {speed.failed} FAILED" if speed.failed else "")
         )
     for problem in dict.fromkeys(case.problem for case, _ in found if case.group == "growth"):
         grown = [speed for case, speed in found if (case.group, case.problem) == ("growth", problem)]

@@ -285,7 +285,7 @@ def test_speeds_add_up() -> None:
     assert speed.dofs == 2 * 25 * 9 - 9 - 1
     assert 0.0 < speed.median <= speed.worst < 10.0
     assert 0.0 <= speed.step < 1.0 and 0.0 <= speed.filtering < 1.0 and speed.step + speed.filtering < 1.0
-    assert speed.wrong < 1e-4
+    assert speed.wrong < 1e-4 and speed.failed == 0
     header, *rows = list(measure([case], 4))[1:]
     assert len(rows) == 1 and rows[0].split()[:2] == [case.name, str(speed.dofs)]
     assert "peak GB" in header
