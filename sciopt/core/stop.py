@@ -137,7 +137,8 @@ class Plateau(_Combinable):
         gain = best[-1 - self.window] - best[-1]
         if not gain <= self.rtol * abs(best[-1]):
             return None
-        message = f"the best value improved by {gain:.2g} (< {self.rtol:g} of it) in {self.window} evaluations"
+        share = gain / abs(best[-1]) if best[-1] else 0.0
+        message = f"the best value improved by {share:.2g} of it (< {self.rtol:g}) in {self.window} evaluations"
         return Reason("plateau", message, True)
 
 

@@ -1,4 +1,4 @@
-"""Structures to optimize, to measure methods on: fifteen that were used for tuning, and more that nobody looked at.
+"""Structures to optimize, to measure methods on: nineteen that were used for tuning, and more that nobody looked at.
 
 Names, sizes, loads and radii of fourteen of them are fixed, so that measured objectives can be compared. Other sizes of
 the same problems are at hand for examples and for tests: lengths scale, loads do not.
@@ -167,7 +167,12 @@ _RECIPES: dict[str, _Recipe] = {
         spatial.torsion, (48, 16, 16), 0.25, 2.0, "bar twisted at its end: the best is a tube, all shear and no bars"
     ),
     "tower": _Recipe(
-        spatial.tower, (16, 48, 16), 0.15, 1.5, "tower on four feet under weight and two winds: three cases, slender"
+        spatial.tower,
+        (16, 48, 16),
+        0.15,
+        1.5,
+        "tower on four feet under weight and two winds: three cases, slender",
+        seen=True,
     ),
     "cooler": _Recipe(
         spatial.cooler,
@@ -177,6 +182,7 @@ _RECIPES: dict[str, _Recipe] = {
         "cube heated everywhere with three unequal sinks: branching in space",
         "heat",
         Emin=1e-3,
+        seen=True,
     ),
     "bricks": _Recipe(
         spatial.wall_bracket,
@@ -184,9 +190,22 @@ _RECIPES: dict[str, _Recipe] = {
         0.25,
         2.4,
         "bracket on four bolts with two loads, of bricks with edges 1, 0.8 and 1.6: nothing is cubic",
+        seen=True,
     ),
     "viaduct": _Recipe(
-        spatial.viaduct, (48, 24, 12), 0.15, 1.5, "quarter of a bridge: a solid deck halfway up, arch above or below"
+        spatial.viaduct,
+        (48, 24, 12),
+        0.15,
+        1.5,
+        "quarter of a bridge: a solid deck halfway up, arch above or below",
+        seen=True,
+    ),
+    "chip": _Recipe(
+        planar.chip, (120, 80), 0.3, 2.0, "plate heated in the middle and all over, unequal sinks", "heat", Emin=1e-3
+    ),
+    "table": _Recipe(spatial.table, (32, 16, 32), 0.2, 2.0, "table on four feet under a spread weight: a grillage"),
+    "corbel": _Recipe(
+        spatial.corbel, (24, 24, 12), 0.25, 1.5, "bracket hung from its leg, loaded down and aside: a corner in space"
     ),
 }
 
@@ -197,7 +216,7 @@ def structure_problem_names(seen: bool | None = None) -> tuple[str, ...]:
     Examples
     --------
     >>> len(structure_problem_names(seen=True))
-    15
+    19
     >>> "torsion" in structure_problem_names(seen=False)
     True
     """

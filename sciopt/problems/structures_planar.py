@@ -13,6 +13,7 @@ from sciopt.topopt.regions import Ball, Block, Line
 __all__ = [
     "bridge",
     "cantilever",
+    "chip",
     "dam",
     "gripper",
     "heated_square",
@@ -166,3 +167,14 @@ def dam(nx: int, ny: int) -> Grid:
             total = (high - low) * (2 * ny - low - high) / ny**2
             grid = grid.load(Line((0, low), (0, high)), (total, 0))
     return grid
+
+
+def chip(nx: int, ny: int) -> Grid:
+    """Heat 1 from a block in the middle and 0.5 from all of the plate; cold: two thirds of the right, a corner."""
+    return (
+        Grid(nx, ny, physics="heat")
+        .source(Block((0.35 * nx, 0.35 * ny), (0.65 * nx, 0.65 * ny)), 1.0)
+        .source("all", 0.5)
+        .fix(Block((nx, ny / 6), (nx, 5 * ny / 6)))
+        .fix(Block((0, 0), (0.1 * nx, 0)))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sciopt.topopt.builder import Grid
 from sciopt.topopt.regions import Block
 
-__all__ = ["cantilever", "cooler", "mbb", "torsion", "tower", "viaduct", "wall_bracket"]
+__all__ = ["cantilever", "cooler", "corbel", "mbb", "table", "torsion", "tower", "viaduct", "wall_bracket"]
 
 
 def cantilever(nx: int, ny: int, nz: int) -> Grid:
@@ -82,4 +82,21 @@ def viaduct(nx: int, ny: int, nz: int) -> Grid:
         .fix(Block((0.92 * nx, 0, None), (nx, 0, None)))
         .solid(Block((None, deck - 1, None), (None, deck, None)))
         .load(Block((None, deck, None), (None, deck, None)), (0, -1, 0))
+    )
+
+
+def table(nx: int, ny: int, nz: int) -> Grid:
+    """Four feet in the corners of the bottom, a weight of 1 spread over the top."""
+    corners = [Block((x, 0, z), (x + nx / 8, 0, z + nz / 8)) for x in (0.0, 7 * nx / 8) for z in (0.0, 7 * nz / 8)]
+    return Grid(nx, ny, nz).fix(corners).load("top", (0, -1, 0))
+
+
+def corbel(nx: int, ny: int, nz: int) -> Grid:
+    """Hung from the top of its leg, the upper right is void, loaded on the upper edge of the tip and pushed aside."""
+    leg, arm = nx * 0.5, ny * 0.5
+    return (
+        Grid(nx, ny, nz)
+        .void(Block((leg, arm, None), (None, None, None)))
+        .fix(Block((0, ny, None), (leg, ny, None)))
+        .load(Block((nx, arm, None), (nx, arm, None)), (0, -1, 0.2))
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
 from sciopt.core.stop import Budget, Plateau, Reason
 from sciopt.rules.projected import NOTHING, Curvature
 from sciopt.topopt.methods import design_method, quasi_newton
@@ -36,6 +38,10 @@ _LOOSE, _LOOSE_END = Plateau(0.05, 3) | Budget(20), Plateau(0.01, 4) | Budget(40
 _WIDE_END = Plateau(0.02, 3) | Budget(20)
 # Solves that a competing branch on the middle grid gets to come within a share of the other one.
 _TRIAL, _BEHIND = 4, 0.03
+# In three dimensions: what a penalized design may be worth in terms of the best linear one for a grid to be believed,
+# and for it to be left; how much thicker a solid skin may become; when a penalty is left.
+_BELIEVED, _REACH, _THICKER = 2.3, 2.0, 1.1
+_TRIED, _TRIED_FINE = Plateau(0.02, 3) | Budget(15), Plateau(0.02, 3) | Budget(8)
 # First move limit on a finer grid, where the learned curvature is to be trusted but edges are still stairs.
 _MOVE = 0.35
 _GRIDS, _SMALL, _LEAST_SIDE = 3, 4000, 3
@@ -104,17 +110,16 @@ def coarse_to_fine(
     coarsest = levels[-1]
     if problem.fragile:
         x = search.settled_in(coarsest.at(penalty=0.0), x)
+    if problem.structure.dim == 3 and len(levels) > 2:
+        return sharpened(runner, problem, search.method, search.in_space(levels, x), stop)
     if problem.filter.radius < _RESOLVED * max(coarsest.structure.spacing):
-        best = search.raised(coarsest, x, _LINEAR, _SOFT[problem.structure.dim], _COARSEST)
+        best = search.raised(coarsest, x, _PENALTIES, _SOFT[problem.structure.dim], _COARSEST)
     else:
-        wide = search.raised(coarsest.widened(_WIDER), x, _LOOSE, _LOOSE, _WIDE_END)
+        wide = search.raised(coarsest.widened(_WIDER), x, _PENALTIES, _LOOSE, _WIDE_END)
         best = search.run(coarsest, Carried(wide.carried.x), _LOOSE_END)
-        best = min(best, search.raised(coarsest, x, _LOOSE, _LOOSE, _LOOSE_END), key=_value)
-    for number in range(len(levels) - 2, 0, -1):
-        coarse, fine = levels[number + 1], levels[number]
+        best = min(best, search.raised(coarsest, x, _PENALTIES, _LOOSE, _LOOSE_END), key=_value)
+    for coarse, fine in zip(levels[:1:-1], levels[-2:0:-1], strict=True):
         best = search.run(fine, best.carried.onto(coarse, fine), _MIDDLE)
-        if coarse is coarsest and problem.structure.dim == 3:
-            best = min(best, search.handed_over(coarse, fine, x, best.value), key=_value)
     return sharpened(runner, problem, search.method, best.carried.onto(levels[1], levels[0]), stop)
 
 
@@ -147,14 +152,57 @@ class _Search:
         careful = design_method("oc", at.space, move=0.1, eta=0.3, xmin=1e-3)
         return self.runner.run(at, careful, Budget(10), x).x
 
-    def raised(self, at: TopologyProblem, x: Array, linear: Stop, soft: Stop, stop: Stop) -> End:
+    def raised(self, at: TopologyProblem, x: Array, penalties: tuple[float, ...], soft: Stop, stop: Stop) -> End:
         """Raise the penalty whenever the design has settled; the curvature of one penalty misleads the next."""
-        for penalty in _PENALTIES:
-            x = self.run(at.at(penalty=penalty), Carried(x), linear if penalty == 0.0 else soft).carried.x
+        for penalty in penalties:
+            x = self.run(at.at(penalty=penalty), Carried(x), _LINEAR if penalty == 0.0 else soft).carried.x
         return self.run(at, Carried(x), stop)
 
+    def in_space(self, levels: list[TopologyProblem], x: Array) -> Carried:
+        """What to begin with on the finest of three or more grids of bricks, where coarse ones hold few members.
+
+        Two branches raise the penalty on the coarsest grid, all the way and halfway, and compete on the next one. They
+        are believed only if the winner is worth a fair share of the best linear material, and if no solid skin has
+        become thicker on the way; otherwise the penalty is raised from the next grid on.
+        """
+        coarsest, middle = levels[-1], levels[-2]
+        linear = self.run(coarsest.at(penalty=0.0), Carried(x), _LINEAR)
+        if _solid(coarsest) <= _THICKER * _solid(levels[0]):
+            raised = self.raised(coarsest, linear.carried.x, _PENALTIES[1:], _SOFT[3], _COARSEST)
+            best = self.run(middle, raised.carried.onto(coarsest, middle), _MIDDLE)
+            best = min(best, self.handed_over(coarsest, middle, x, best.value), key=_value)
+            if best.value <= _BELIEVED * linear.value:
+                return self.climbed(levels[:-2], best.carried.onto(middle, levels[-3]), [1.0], np.inf)
+        carried = Carried(linear.carried.onto(coarsest, middle).x)
+        return self.climbed(levels[:-1], carried, [*_PENALTIES[1:], 1.0], _REACH * linear.value)
+
+    def climbed(self, levels: list[TopologyProblem], carried: Carried, penalties: list[float], reach: float) -> Carried:
+        """Go through `penalties` on the coarsest grid as long as it can hold what they ask for, then on finer ones.
+
+        Where members are thinner than an element a penalized design is worth a multiple of a grey one, and what is
+        found is no guide: once its value is beyond `reach`, a grid is left for the next finer one, with the design from
+        before. Ends before the last penalty on the finest grid.
+        """
+        *rest, last = penalties
+        number = len(levels) - 1
+        while rest:
+            at = levels[number].at(penalty=rest[0])
+            end = self.run(at, carried, _TRIED if number else _TRIED_FINE)
+            if number and end.value > reach:
+                carried = Carried(carried.onto(levels[number], levels[number - 1]).x)
+                number -= 1
+            else:
+                carried = Carried(end.carried.x)
+                rest.pop(0)
+        while number:
+            end = self.run(levels[number].at(penalty=last), carried, _MIDDLE)
+            kept = end.carried if end.value <= reach else carried
+            carried = kept.onto(levels[number], levels[number - 1])
+            number -= 1
+        return carried
+
     def handed_over(self, coarse: TopologyProblem, fine: TopologyProblem, x: Array, rival: float) -> End:
-        """Raise the penalty halfway on the coarse grid, where few members fit, and the rest of the way on the finer."""
+        """Raise the penalty halfway on the coarse grid and the rest of the way on the finer one."""
         for penalty in (0.0, 0.25):
             x = self.run(coarse.at(penalty=penalty), Carried(x), _LOOSE).carried.x
         half = self.run(coarse.at(penalty=0.5), Carried(x), _SOFT[3])
@@ -164,6 +212,11 @@ class _Search:
 
 def _value(end: End) -> float:
     return end.value
+
+
+def _solid(problem: TopologyProblem) -> float:
+    structure = problem.structure
+    return float(structure.material[structure.solid].sum() * np.prod(structure.spacing))
 
 
 @dataclass(frozen=True)

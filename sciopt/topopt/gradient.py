@@ -25,7 +25,7 @@ class GradientCheck:
     errors
         (k,) ``|(f(x + h d) - f(x - h d)) / 2h - g.d|`` relative to ``|g.d|``.
     order
-        Slope of log error against log step over the last three steps before rounding takes over: 2 for a correct gradient.
+        Slope of log error against log step over the last three steps before rounding takes over: 2 is right.
     error
         The smallest of `errors`.
     """

@@ -26,8 +26,7 @@ def _adaptive(first: float, most: float) -> Adaptive:
 
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "adagrad": {"learning_rate": _adaptive(0.1, 1.0)},
-    "rmsprop": {"learning_rate": _adaptive(0.05, 0.2)},
+    "rmsprop": {"learning_rate": _adaptive(0.02, 0.2), "beta": 0.9},
     "adam": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
     "amsgrad": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
     "adamw": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99, "weight_decay": 0.0},
@@ -61,9 +60,12 @@ def _named(name: str) -> Callable[..., StepMethod]:
     return build
 
 
+# Steps that fade or stay tiny look like convergence to every test of progress; a full matrix has no room.
+_UNFIT = ("adagrad", "full-adagrad", "fire2", "ode12r")
+
 DESIGN_METHODS: dict[str, Callable[..., StepMethod]] = {
     "quasi-newton": quasi_newton,
-    **{name: _named(name) for name in (*BOX_METHODS, *METHODS) if name not in ("full-adagrad", "ode12r")},
+    **{name: _named(name) for name in (*BOX_METHODS, *METHODS) if name not in _UNFIT},
 }
 """Single-grid methods by name: functions of a space and of the method's options."""
 

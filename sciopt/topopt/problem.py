@@ -197,9 +197,14 @@ class TopologyProblem:
         """The same problem on elements twice as large; the filter keeps its size, but spans 1.5 elements at least."""
         other = copy.copy(self)
         other.structure = self.structure.coarsened()
+        # A thin solid skin becomes twice as thick; what is left to design must not shrink for that.
+        share = self.capacity * float(self.structure.material.sum()) / float(self.structure.volumes.sum())
+        material, solid = other.structure.material, other.structure.solid
+        other.volume = float((share * material[~solid].sum() + material[solid].sum()) / material.sum())
         least = LEAST_RADIUS * max(other.structure.spacing)
         other.filter = replace(self.filter, radius=max(self.filter.radius, least))
         other._prepare()
+        other.field = replace(other.field, projection=self.field.projection)
         return other
 
     def widened(self, factor: float) -> TopologyProblem:

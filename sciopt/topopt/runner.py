@@ -94,7 +94,9 @@ class Runner:
         """
         stage, self._stage = self._stage, self._stage + 1
         placed = _Placed(problem, x, problem.structure.design.size / self.elements)
-        kept = self.folder.kept(stage) if self.folder is not None else None
+        # What is asked for after the end is only a way to the finest grid; a resumed task must not start from it.
+        folder = None if self.ended else self.folder
+        kept = folder.kept(stage) if folder is not None else None
         before = self.equivalents
         if kept is not None:
             self.records.extend(kept.records)
@@ -102,16 +104,16 @@ class Runner:
         def observe(snapshot: Snapshot) -> None:
             record = self._record(stage, problem, snapshot, before)
             self.records.append(record)
-            if self.folder is not None:
-                self.folder.visited(record, snapshot)
+            if folder is not None:
+                folder.visited(record, snapshot)
             for observer in self.observers:
                 observer(Visit(record, snapshot, problem))
 
         budget = 0.0 if self.ended else max(self.max_solves - before, 0.0)
         limits = AnyOf((stop, Budget(budget, "equivalents")))
         result = run(placed, method, limits, observers=(observe,), resume=kept.snapshot if kept is not None else None)
-        if self.folder is not None:
-            self.folder.finished()
+        if folder is not None:
+            folder.finished()
         for name, amount in result.cost.items():
             self.cost[name] = self.cost.get(name, 0.0) + amount
         self.overhead += float(result.history.column("overhead").sum())

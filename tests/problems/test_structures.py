@@ -37,8 +37,9 @@ def uniform(chosen: StructureProblem) -> tuple[Structure, Array, Array]:
 
 
 def test_some_are_seen_and_many_are_not() -> None:
-    # The gripper was looked at when it was decided how mechanisms begin.
-    assert "gripper" in SEEN and len(SEEN) == 15
+    # The gripper was looked at when it was decided how mechanisms begin; tower, cooler, bricks and viaduct when a first
+    # choice had failed on them.
+    assert {"gripper", "tower", "cooler", "bricks", "viaduct"} < set(SEEN) and len(SEEN) == 19
     assert len(UNSEEN) >= 8
     kinds = {problem(name).kind for name in UNSEEN}
     assert kinds == {"compliance", "heat"}
