@@ -13,14 +13,32 @@ if TYPE_CHECKING:
     from sciopt.neb.path import find_path
     from sciopt.neb.path_result import PathResult
     from sciopt.neb.relax import relax
+    from sciopt.topopt import Compliance, Density, DesignResult, Grid, optimize_topology
 
-__all__ = ["PathResult", "SciOptError", "__version__", "find_path", "minimize", "relax"]
+__all__ = [
+    "Compliance",
+    "Density",
+    "DesignResult",
+    "Grid",
+    "PathResult",
+    "SciOptError",
+    "__version__",
+    "find_path",
+    "minimize",
+    "optimize_topology",
+    "relax",
+]
 
 _HOMES = {
+    "Compliance": "sciopt.topopt",
+    "Density": "sciopt.topopt",
+    "DesignResult": "sciopt.topopt",
+    "Grid": "sciopt.topopt",
     "PathResult": "sciopt.neb.path_result",
     "SciOptError": "sciopt.core",
     "find_path": "sciopt.neb.path",
     "minimize": "sciopt.minimization",
+    "optimize_topology": "sciopt.topopt",
     "relax": "sciopt.neb.relax",
 }
 

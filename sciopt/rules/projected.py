@@ -119,7 +119,7 @@ class ProjectedQuasiNewton(Rule):
         scale = memory.scale
         if scale is None:
             steepest = np.abs(here.force / _metric(bounded, x)).max(initial=0.0)
-            scale = float(steepest / (self.first * np.min(size))) or 1.0
+            scale = float(steepest / max(self.first * np.min(size), 1e-12)) or 1.0
         model = self._model(memory, here.force, scale, bounded)
         step = bounded.minimize(model, x, lower, upper)
         if memory.s and space.dot(step, here.force) <= 0.0:

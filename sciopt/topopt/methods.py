@@ -26,7 +26,7 @@ def _adaptive(first: float, most: float) -> Adaptive:
 
 
 _DEFAULTS: dict[str, dict[str, Any]] = {
-    "rmsprop": {"learning_rate": _adaptive(0.02, 0.2), "beta": 0.9},
+    "rmsprop": {"learning_rate": 0.05, "beta": 0.9},
     "adam": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
     "amsgrad": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99},
     "adamw": {"learning_rate": _adaptive(0.05, 0.2), "beta2": 0.99, "weight_decay": 0.0},

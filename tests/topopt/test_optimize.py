@@ -53,7 +53,7 @@ def test_optimality_criteria_reproduce_the_published_beam(filter: Any, published
 
 # Share above the best of them that a method may end at after 120 solves: MMA and its like are within a few tenths of a
 # percent; rules made for other domains work, but are not made for this.
-FAR = {"rmsprop": 0.04, "adam": 0.04, "amsgrad": 0.04, "adamw": 0.04, "adabelief": 0.04, "lbfgs": 0.08}
+FAR = {"rmsprop": 0.08, "adam": 0.04, "amsgrad": 0.04, "adamw": 0.04, "adabelief": 0.04, "lbfgs": 0.08}
 FAR |= {"gradient-descent": 0.2, "momentum": 0.04, "nesterov": 0.04, "fire": 0.02, "oc": 0.02}
 
 
