@@ -37,7 +37,6 @@ class ElementOperator:
         self.fixed, self.springs = fixed, springs
         self.rows = scratch(np.float64)
         self.carry = np.zeros((fixed.shape[0], *fixed.shape[2:]))
-        self.weights = np.zeros(3)
 
     def apply(self, E: Array, u: Array, out: Array) -> float:
         """``out = K u`` for u that is zero at fixed unknowns; returns u·K u."""
@@ -53,5 +52,5 @@ class ElementOperator:
 
     def _sweep(self, operation: int, E: Array, u: Array, f: Array, out: Array) -> float:
         return element_sweep(
-            operation, u, E, self.blocks, self.rows, self.carry, f, f, u, self.weights, self.fixed, self.springs, out
+            operation, u, E, self.blocks, self.rows, self.carry, f, f, 0.0, self.fixed, self.springs, out
         )

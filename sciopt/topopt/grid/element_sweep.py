@@ -35,11 +35,11 @@ FAST: dict[str, Any] = {
     "fastmath": {"contract", "reassoc", "nsz"},
 }
 
-# Rows of the scratch array. Offsets are compile-time constants of one array because the vectorizer can then tell the
-# rows apart; STRIP nodes of a row are treated at a time. STRIDE avoids multiples of the 4 KiB page.
-STRIP = 256
-STRIDE = STRIP + 8
-PREVIOUS, CURRENT, SPREAD, SIDES, ABOVE, FORCE, MODULI, OTHER, ROWS = 0, 6, 12, 24, 48, 54, 60, 61, 73
+# Bands of the scratch array. Their offsets are compile-time constants of one array because the vectorizer can then tell
+# them apart. A band holds several node rows of the grid one after the other, or a part of one, so that loops are long.
+CAPACITY = 512  # nodes in a band, the row handed over from the previous ones included
+STRIDE = CAPACITY + 8  # no multiple of the 4 KiB page
+CORNERS, SPREAD, SIDES, ABOVE, FORCE, MODULI, OTHER, BANDS = 0, 6, 18, 42, 48, 54, 55, 67
 
 
 def symmetry_blocks(stiffness: Array, dim: int) -> Array:
@@ -59,8 +59,8 @@ def symmetry_blocks(stiffness: Array, dim: int) -> Array:
 
 
 def scratch(dtype: type) -> np.ndarray:
-    """Working memory of the sweeps, some 60 kB."""
-    return np.zeros(ROWS * STRIDE, dtype)
+    """Working memory of the sweeps."""
+    return np.zeros(BANDS * STRIDE, dtype)
 
 
 @numba.njit(inline="always")
@@ -124,162 +124,197 @@ def _couple1(rows, blocks, pair, n):
         rows[q + i], rows[q + STRIDE + i] = k - f, k + f
 
 
+# All indices below are unsigned: signed ones may be negative, which counts from the end, and keeps the vectorizer away.
+
+
 @numba.njit(**FAST)
-def _load(rows, target, flat, start, plane, size, planes, components, m):
-    # Values of one node row (2D), or sums and differences of the rows of two planes. `size` is one component's length.
+def _load(rows, at, flat, start, plane, size, planes, components, m):
+    # Node values to position `at` of CORNERS: as they are (2D), or as sums and differences of two planes.
     for a in range(components):
-        first = np.uintp(start + a * size)
-        o = (target + a) * STRIDE + 1
+        p, q = np.uintp(start + a * size), np.uintp(start + a * size + plane)
+        o = np.uintp((CORNERS + a) * STRIDE + 1 + at)
+        o3 = o + np.uintp(3 * STRIDE)
         if planes == 1:
-            for i in range(m):
-                rows[o + i] = flat[first + np.uintp(i)]
+            for n in range(m):
+                i = np.uintp(n)
+                rows[o + i] = flat[p + i]
         else:
-            second = first + np.uintp(plane)
-            for i in range(m):
-                u, v = flat[first + np.uintp(i)], flat[second + np.uintp(i)]
+            for n in range(m):
+                i = np.uintp(n)
+                u, v = flat[p + i], flat[q + i]
                 rows[o + i] = u + v
-                rows[o + 3 * STRIDE + i] = v - u
+                rows[o3 + i] = v - u
 
 
 @numba.njit(**FAST)
-def _spread(rows, target, planes, components, m):
-    # Sums and differences of the previous and the current row; the current becomes the previous one.
+def _spread(rows, target, pitch, planes, components, m):
+    # Sums and differences along y.
     for d in range(planes):
         for a in range(components):
-            p = (PREVIOUS + 3 * d + a) * STRIDE + 1
-            q = (target + 6 * d + a) * STRIDE + 1
-            for i in range(m):
-                u, v = rows[p + i], rows[p + 6 * STRIDE + i]
-                rows[q + i] = u + v
-                rows[q + 3 * STRIDE + i] = v - u
-                rows[p + i] = v
+            p = np.uintp((CORNERS + 3 * d + a) * STRIDE + 1)
+            q = np.uintp((CORNERS + 3 * d + a) * STRIDE + 1 + pitch)
+            o = np.uintp((target + 6 * d + a) * STRIDE + 1)
+            o3 = o + np.uintp(3 * STRIDE)
+            for n in range(m):
+                i = np.uintp(n)
+                u, v = rows[p + i], rows[q + i]
+                rows[o + i] = u + v
+                rows[o3 + i] = v - u
 
 
 @numba.njit(**FAST)
-def _gather(rows, planes, components, m):
-    # The transposes of the sums and differences along x and y: FORCE is finished, ABOVE waits for the next row.
+def _gather(rows, pitch, planes, components, m):
+    # The transposes of sums and differences along x and y. ABOVE is what the elements before left for the first row, and
+    # then what these leave for the next; SPREAD is free by now.
     for d in range(planes):
         for a in range(components):
-            q = (SIDES + 12 * d + 2 * a) * STRIDE + 1
-            p = (ABOVE + 3 * d + a) * STRIDE + 1
-            for i in range(m):
-                u = rows[q + i] + rows[q + STRIDE + i - 1]
-                v = rows[q + 6 * STRIDE + i] + rows[q + 7 * STRIDE + i - 1]
-                rows[p + 6 * STRIDE + i] = rows[p + i] + u - v
+            right = np.uintp((SIDES + 12 * d + 2 * a) * STRIDE + 1)
+            left = right + np.uintp(STRIDE - 1)
+            right6, left6 = right + np.uintp(6 * STRIDE), left + np.uintp(6 * STRIDE)
+            o = np.uintp((FORCE + 3 * d + a) * STRIDE + 1)
+            p = np.uintp((SPREAD + 3 * d + a) * STRIDE + 1)
+            for n in range(m):
+                i = np.uintp(n)
+                u, v = rows[right + i] + rows[left + i], rows[right6 + i] + rows[left6 + i]
+                rows[o + i] = u - v
                 rows[p + i] = u + v
+            t = np.uintp((ABOVE + 3 * d + a) * STRIDE + 1)
+            last = np.uintp((SPREAD + 3 * d + a) * STRIDE + 1 + m - pitch)
+            for n in range(pitch):
+                i = np.uintp(n)
+                rows[o + i] += rows[t + i]
+                rows[t + i] = rows[last + i]
+            o += np.uintp(pitch)
+            for n in range(m - pitch):
+                i = np.uintp(n)
+                rows[o + i] += rows[p + i]
 
 
 @numba.njit(**FAST)
-def _finish(rows, row, skip, n, start, size, operation, x, b, scale, old, weights, fixed, springs, out):
-    # `row` of K x, of one component and strip, becomes the wanted result. Returns its contribution to the dot product.
-    o = row * STRIDE + 1 + skip
-    s = np.uintp(start)
-    if springs.size > 0:
-        for i in range(n):
-            rows[o + i] += springs[s + np.uintp(i)] * x[s + np.uintp(i)]
+def _pass_on(rows, skip, m, at, size, carry, components):
+    # The transposes of sums and differences along z: `carry` waits for the next plane.
+    for a in range(components):
+        o = np.uintp((FORCE + a) * STRIDE + 1 + skip)
+        o3 = o + np.uintp(3 * STRIDE)
+        s = np.uintp(at + a * size)
+        for n in range(m):
+            i = np.uintp(n)
+            u, v = rows[o + i], rows[o3 + i]
+            rows[o + i] = carry[s + i] + (u - v)
+            carry[s + i] = u + v
+
+
+@numba.njit(**FAST)
+def _finish(rows, skip, m, at, size, operation, x, b, scale, weight, fixed, springs, out, zero, components):
+    # The row FORCE of K x becomes the wanted result in `out`. Returns its contribution to the dot product.
     total = 0.0
-    if operation == APPLY:
-        for i in range(n):
-            at = s + np.uintp(i)
-            value = rows[o + i] if not fixed[at] else np.float32(0.0)
-            out[at] = value
-            total += np.float64(value * x[at])
-    elif operation == RESIDUAL:
-        for i in range(n):
-            at = s + np.uintp(i)
-            value = b[at] - rows[o + i] if not fixed[at] else np.float32(0.0)
-            out[at] = value
-            total += np.float64(value * value)
-    else:
-        now, before, step = weights[0], weights[1], weights[2]
-        for i in range(n):
-            at = s + np.uintp(i)
-            out[at] = now * x[at] + before * old[at] + step * scale[at] * (b[at] - rows[o + i])
+    for a in range(components):
+        o = np.uintp((FORCE + a) * STRIDE + 1 + skip)
+        s = np.uintp(at + a * size)
+        if springs.size > 0:
+            for n in range(m):
+                i = np.uintp(n)
+                rows[o + i] += springs[s + i] * x[s + i]
+        part = zero
+        if operation == APPLY:
+            for n in range(m):
+                i = np.uintp(n)
+                value = zero if fixed[s + i] else rows[o + i]
+                out[s + i] = value
+                part += value * x[s + i]
+        elif operation == RESIDUAL:
+            for n in range(m):
+                i = np.uintp(n)
+                value = zero if fixed[s + i] else b[s + i] - rows[o + i]
+                out[s + i] = value
+                part += value * value
+        else:
+            for n in range(m):
+                i = np.uintp(n)
+                out[s + i] = x[s + i] + weight * scale[s + i] * (b[s + i] - rows[o + i])
+        total += part
     return total
 
 
 @numba.njit(**FAST)
-def element_sweep(operation, x, E, blocks, rows, carry, b, scale, old, weights, fixed, springs, out):
+def element_sweep(operation, x, E, blocks, rows, carry, b, scale, weight, fixed, springs, out):
     """One pass ``y = K(E) x`` over all elements, turned into `out` row by row.
 
-    ======== ==================================================== ==============
-    APPLY    ``out = y``, zero at fixed unknowns                  returns x·y
-    RESIDUAL ``out = b − y``, zero at fixed unknowns              returns out·out
-    SMOOTH   ``out = w0 x + w1 old + w2 scale (b − y)``           returns 0
-    ======== ==================================================== ==============
+    ======== ==================================== ================
+    APPLY    ``out = y``, zero at fixed unknowns      returns x · y
+    RESIDUAL ``out = b − y``, zero at fixed unknowns  returns out · out
+    SMOOTH   ``out = x + weight scale (b − y)``       returns 0
+    ======== ==================================== ================
 
-    x is zero at fixed unknowns; `out` may be `old`, but not x. Nodal arrays are (c, nz+1, ny+1, nx+1) with one plane in
-    2D, E (nz, ny, nx); `carry` (c, ny+1, nx+1) and `rows` (`scratch`) are working memory; `springs` may be empty.
+    x is zero at fixed unknowns, `out` another array. Nodal arrays are (c, nz+1, ny+1, nx+1) with one plane in 2D, E is
+    (nz, ny, nx); `carry` (c, ny+1, nx+1) and `rows` (`scratch`) are working memory; `springs` may be empty.
     """
     c, NK, NJ, NI = x.shape
     nz, ny, nx = E.shape
     planes = 2 if NK > 1 else 1
     plane = NJ * NI
     size = NK * plane
-    xf, ef, bf, sf, of = x.reshape(-1), E.reshape(-1), b.reshape(-1), scale.reshape(-1), old.reshape(-1)
+    xf, ef, bf, sf = x.reshape(-1), E.reshape(-1), b.reshape(-1), scale.reshape(-1)
     ff, gf, yf, cf = fixed.reshape(-1), springs.reshape(-1), out.reshape(-1), carry.reshape(-1)
+    zero = blocks[0, 0, 0] * np.float32(0.0)
+    together = max(CAPACITY // NI - 1, 1)  # rows of nodes; where there is but one, it may be cut into strips
+    strip = NI if 2 * NI <= CAPACITY else CAPACITY // 2 - 1
     total = 0.0
-    for i0 in range(0, NI, STRIP - 1):
-        i1 = min(i0 + STRIP - 1, NI)
+    for i0 in range(0, NI, strip):
         first = max(i0 - 1, 0)
-        n = min(i1, nx) - first
+        pitch = min(i0 + strip + 1, NI) - first
         skip = i0 - first
-        width = i1 - i0
         rows[:] = 0.0
-        carry[:] = 0.0
+        cf[:] = 0.0
         for k in range(NK):
-            empty = k == nz  # the last plane of nodes has no elements above
-            for j in range(NJ + 1):
-                if not empty:
-                    if j < NJ:
-                        _load(rows, CURRENT, xf, (k * NJ + j) * NI + first, plane, size, planes, c, n + 1)
-                    if j == 0:
-                        for r in range(6):
-                            for i in range(n + 1):
-                                rows[(PREVIOUS + r) * STRIDE + 1 + i] = rows[(CURRENT + r) * STRIDE + 1 + i]
-                                rows[(ABOVE + r) * STRIDE + 1 + i] = 0.0
-                    elif j < NJ:
-                        e = np.uintp((k * ny + j - 1) * nx + first)
-                        for i in range(n):
-                            rows[MODULI * STRIDE + 1 + i] = ef[e + np.uintp(i)]
-                        _spread(rows, SPREAD, planes, c, n + 1)
-                        if c == 3:
-                            _couple3(rows, blocks, 0, n)
-                            _couple3(rows, blocks, 1, n)
-                            _couple3(rows, blocks, 2, n)
-                            _couple3(rows, blocks, 3, n)
-                        elif c == 2:
-                            _couple2(rows, blocks, 0, n)
-                            _couple2(rows, blocks, 1, n)
-                        else:
-                            _couple1(rows, blocks, 0, n)
-                            _couple1(rows, blocks, 1, n)
-                            if planes == 2:
-                                _couple1(rows, blocks, 2, n)
-                                _couple1(rows, blocks, 3, n)
-                        _gather(rows, planes, c, n + 1)
+            if k < nz:
+                _load(rows, 0, xf, k * plane + first, plane, size, planes, c, pitch)
+                rows[ABOVE * STRIDE : (ABOVE + 6) * STRIDE] = 0.0
+            for j in range(0, NJ, together):
+                m = min(together, NJ - j) * pitch
+                width = m if together > 1 else min(strip, NI - i0)
+                inside = min(together, ny - j)  # the last row of nodes has no elements above
+                at = j * NI + i0
+                if k == nz:  # nor has the last plane
+                    for a in range(c):
+                        o, s = np.uintp((FORCE + a) * STRIDE + 1 + skip), np.uintp(a * plane + at)
+                        for n in range(width):
+                            rows[o + np.uintp(n)] = cf[s + np.uintp(n)]
+                else:
+                    if inside > 0:
+                        _load(rows, pitch, xf, k * plane + (j + 1) * NI + first, plane, size, planes, c, inside * pitch)
+                    for r in range(inside):
+                        e = np.uintp((k * ny + j + r) * nx + first)
+                        o = np.uintp(MODULI * STRIDE + 1 + r * pitch)
+                        for n in range(min(pitch, nx - first)):
+                            rows[o + np.uintp(n)] = ef[e + np.uintp(n)]
+                        rows[o + np.uintp(pitch - 1)] = zero  # between the rows, or in the next strip
+                    rows[MODULI * STRIDE + 1 + inside * pitch : MODULI * STRIDE + 1 + m] = zero
+                    _spread(rows, SPREAD, pitch, planes, c, m)
+                    if c == 3:
+                        _couple3(rows, blocks, 0, m)
+                        _couple3(rows, blocks, 1, m)
+                        _couple3(rows, blocks, 2, m)
+                        _couple3(rows, blocks, 3, m)
+                    elif c == 2:
+                        _couple2(rows, blocks, 0, m)
+                        _couple2(rows, blocks, 1, m)
                     else:
-                        for r in range(6):
-                            for i in range(n + 1):
-                                rows[(FORCE + r) * STRIDE + 1 + i] = rows[(ABOVE + r) * STRIDE + 1 + i]
-                if j == 0:
-                    continue
-                for a in range(c):
-                    o = (FORCE + a) * STRIDE + 1 + skip
+                        _couple1(rows, blocks, 0, m)
+                        _couple1(rows, blocks, 1, m)
+                        if planes == 2:
+                            _couple1(rows, blocks, 2, m)
+                            _couple1(rows, blocks, 3, m)
+                    _gather(rows, pitch, planes, c, m)
+                    for band in range(6):
+                        o, s = np.uintp((CORNERS + band) * STRIDE + 1), np.uintp((CORNERS + band) * STRIDE + 1 + m)
+                        for n in range(pitch):
+                            rows[o + np.uintp(n)] = rows[s + np.uintp(n)]
                     if planes == 2:
-                        t = np.uintp((a * NJ + j - 1) * NI + i0)
-                        if empty:
-                            for i in range(width):
-                                rows[o + i] = cf[t + np.uintp(i)]
-                        else:
-                            for i in range(width):
-                                u, v = rows[o + i], rows[o + 3 * STRIDE + i]
-                                rows[o + i] = cf[t + np.uintp(i)] + (u - v)
-                                cf[t + np.uintp(i)] = u + v
-                    start = ((a * NK + k) * NJ + j - 1) * NI + i0
-                    total += _finish(
-                        rows, FORCE + a, skip, width, start, size, operation, xf, bf, sf, of, weights, ff, gf, yf
-                    )
+                        _pass_on(rows, skip, width, at, plane, cf, c)
+                total += _finish(
+                    rows, skip, width, k * plane + at, size, operation, xf, bf, sf, weight, ff, gf, yf, zero, c
+                )  # fmt: skip
     return total
 
 
@@ -291,33 +326,32 @@ def element_energies(u, v, blocks, rows, out):
     planes = 2 if NK > 1 else 1
     plane = NJ * NI
     uf, vf, of = u.reshape(-1), v.reshape(-1), out.reshape(-1)
-    for first in range(0, nx, STRIP - 1):
-        n = min(nx - first, STRIP - 1)
+    for first in range(0, nx, CAPACITY // 2 - 1):
+        n = min(nx - first, CAPACITY // 2 - 1)
         for k in range(nz):
             for j in range(ny):
                 at = (k * NJ + j) * NI + first
                 for field in range(2):
                     flat = uf if field == 0 else vf
-                    _load(rows, PREVIOUS, flat, at, plane, NK * plane, planes, c, n + 1)
-                    _load(rows, CURRENT, flat, at + NI, plane, NK * plane, planes, c, n + 1)
-                    _spread(rows, SPREAD if field == 0 else OTHER, planes, c, n + 1)
+                    _load(rows, 0, flat, at, plane, NK * plane, planes, c, n + 1)
+                    _load(rows, n + 1, flat, at + NI, plane, NK * plane, planes, c, n + 1)
+                    _spread(rows, SPREAD if field == 0 else OTHER, n + 1, planes, c, n + 1)
                 e = np.uintp((k * ny + j) * nx + first)
                 for i in range(n):
                     of[e + np.uintp(i)] = 0.0
                 for pair in range(2 * planes):
                     for a in range(c):
-                        p = ((pair ^ a) * 3 + a) * STRIDE + 1
                         for d in range(c):
-                            q = ((pair ^ d) * 3 + d) * STRIDE + 1
                             odd, even = blocks[2 * pair, a, d], blocks[2 * pair + 1, a, d]
                             if odd == 0.0 and even == 0.0:
                                 continue
                             # Component 0 is different from the others: it takes differences where they take sums.
                             g, h = (-1.0, 1.0) if a == 0 else (1.0, -1.0)
                             s, t = (-1.0, 1.0) if d == 0 else (1.0, -1.0)
-                            for i in range(n):
-                                x0, x1 = rows[SPREAD * STRIDE + p + i], rows[SPREAD * STRIDE + p + i + 1]
-                                y0, y1 = rows[OTHER * STRIDE + q + i], rows[OTHER * STRIDE + q + i + 1]
-                                of[e + np.uintp(i)] += odd * (x1 + g * x0) * (y1 + s * y0) + even * (x1 + h * x0) * (
-                                    y1 + t * y0
-                                )
+                            p = np.uintp((SPREAD + (pair ^ a) * 3 + a) * STRIDE + 1)
+                            q = np.uintp((OTHER + (pair ^ d) * 3 + d) * STRIDE + 1)
+                            one = np.uintp(1)
+                            for n0 in range(n):
+                                i = np.uintp(n0)
+                                x0, x1, y0, y1 = rows[p + i], rows[p + i + one], rows[q + i], rows[q + i + one]
+                                of[e + i] += odd * (x1 + g * x0) * (y1 + s * y0) + even * (x1 + h * x0) * (y1 + t * y0)

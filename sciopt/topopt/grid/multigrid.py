@@ -32,12 +32,12 @@ __all__ = ["Multigrid"]
 Single = NDArray[np.float32]
 
 COARSEST = 700  # operations of the coarsest factorization per unknown of the finest grid
-NOTHING = np.zeros(3, np.float32)
+NOTHING = (0.0, 0.0, 0.0)
 # Chosen on SIMP designs of 300 x 100 (MBB beam) and 96 x 48 x 48 (cantilever), filter radius 2.5, iteration 15. On the
 # latter, one visit per level takes 17 instead of 10 iterations, and a second smoothing step on the two finest levels
 # saves one iteration of ten at nearly twice the cost of a cycle.
 VISITS = 2  # of every level below the first
-SINGLE_STEPS = 2  # levels with a smoother of degree one; two on all deeper ones
+SINGLE_STEPS = 2  # levels, at least the first, with a smoother of degree one; two on all deeper ones
 SMOOTHED = 8.0  # the smoother damps eigenvalues from largest / SMOOTHED to largest
 POWER_STEPS = 8
 SAFETY = 1.1  # on an eigenvalue that a few power iterations underestimate
@@ -172,25 +172,25 @@ class Multigrid:
         if from_zero:
             scaled(level.b.reshape(-1), level.scale.reshape(-1), first, level.other.reshape(-1))
         else:
-            self._sweep(SMOOTH, level, level.x, np.array((1.0, 0.0, first), np.float32), level.other)
+            self._sweep(SMOOTH, level, level.x, (1.0, 0.0, first), level.other)
         if number < SINGLE_STEPS:
             level.x, level.other = level.other, level.x
         else:
-            before = np.float32(0.0 if from_zero else -momentum)
-            weights = np.array((1.0 + momentum, before, again), np.float32)
-            self._sweep(SMOOTH, level, level.other, weights, level.x)
+            before = 0.0 if from_zero else -momentum
+            self._sweep(SMOOTH, level, level.other, (1.0 + momentum, before, again), level.x)
 
     def be_careful(self) -> None:
         """Widen the spectra the smoothers expect, until the next `setup`."""
         for level in self.levels:
             level.largest *= 1.5
 
-    def _sweep(self, operation: int, level: Level, x: Single, weights: Single, out: Single) -> None:
+    def _sweep(self, operation: int, level: Level, x: Single, weights: tuple[float, float, float], out: Single) -> None:
         if level.A.size:
-            stencil_sweep(operation, x, level.A, self.offsets, level.b, level.scale, level.x, weights, out)
-        else:
+            w = np.array(weights, np.float32)
+            stencil_sweep(operation, x, level.A, self.offsets, level.b, level.scale, level.x, w, out)
+        else:  # single steps only: x has weight one
             element_sweep(
-                operation, x, self.E, self.blocks, self.rows, self.carry, level.b, level.scale, level.x, weights,
+                operation, x, self.E, self.blocks, self.rows, self.carry, level.b, level.scale, np.float32(weights[2]),
                 self.fixed, self.springs_single, out,
             )  # fmt: skip
 
@@ -201,7 +201,7 @@ class Multigrid:
         level.x[level.scale == 0.0] = 0.0
         value = 1.0
         for _ in range(POWER_STEPS):
-            self._sweep(SMOOTH, level, level.x, np.array((0.0, 0.0, -1.0), np.float32), level.other)
+            self._sweep(SMOOTH, level, level.x, (0.0, 0.0, -1.0), level.other)
             norm = float(np.linalg.norm(level.other))
             before = float(np.linalg.norm(level.x))
             if norm == 0.0:

@@ -24,7 +24,8 @@ def restrict(fine, halo, coarse):
     FK, FJ, FI = fine.shape[1] - 2 * hf, fine.shape[2] - 2 * halo, fine.shape[3] - 2 * halo
     NK, NJ, NI = coarse.shape[1] - 2 * hc, coarse.shape[2] - 2, coarse.shape[3] - 2
     half = np.float32(0.5)
-    line = np.zeros(2 * NI + 2, fine.dtype)  # line[1 + i] is fine node i; zero beyond the grid
+    line = np.zeros(2 * NI + 2, fine.dtype)  # one zero, the fine nodes, zeros beyond the grid
+    line1 = line[1:]
     for a in range(c):
         for k in range(NK):
             for j in range(NJ):
@@ -32,12 +33,12 @@ def restrict(fine, halo, coarse):
                 for fk in range(max(2 * k - 1, 0), min(2 * k + 2, FK)):
                     for fj in range(max(2 * j - 1, 0), min(2 * j + 2, FJ)):
                         w = (np.float32(1.0) if fk == 2 * k else half) * (np.float32(1.0) if fj == 2 * j else half)
-                        row = fine[a, fk + hf, fj + halo]
+                        row = fine[a, fk + hf, fj + halo, halo:]
                         for i in range(FI):
-                            line[1 + i] += w * row[halo + i]
-                target = coarse[a, k + hc, j + 1]
+                            line1[i] += w * row[i]
+                target = coarse[a, k + hc, j + 1, 1:]
                 for i in range(NI):
-                    target[1 + i] = line[2 * i + 1] + half * (line[2 * i] + line[2 * i + 2])
+                    target[i] = line[2 * i + 1] + half * (line[2 * i] + line[2 * i + 2])
 
 
 @numba.njit(**FAST)
@@ -55,12 +56,17 @@ def prolong_add(coarse, fine, scale, halo):
         for k in range(FK):
             for j in range(FJ):
                 k0, k1, j0, j1 = k // 2 + hc, (k + 1) // 2 + hc, j // 2 + 1, (j + 1) // 2 + 1
-                r0, r1, r2, r3 = coarse[a, k0, j0], coarse[a, k0, j1], coarse[a, k1, j0], coarse[a, k1, j1]
+                r0, r1, r2, r3 = (
+                    coarse[a, k0, j0, 1:],
+                    coarse[a, k0, j1, 1:],
+                    coarse[a, k1, j0, 1:],
+                    coarse[a, k1, j1, 1:],
+                )
                 for i in range(NI):
-                    mean[i] = quarter * ((r0[1 + i] + r1[1 + i]) + (r2[1 + i] + r3[1 + i]))
+                    mean[i] = quarter * ((r0[i] + r1[i]) + (r2[i] + r3[i]))
                 for i in range(NI):
                     line[2 * i] = mean[i]
                     line[2 * i + 1] = half * (mean[i] + mean[i + 1])
-                target, free = fine[a, k + hf, j + halo], scale[a, k + hf, j + halo]
+                target, free = fine[a, k + hf, j + halo, halo:], scale[a, k + hf, j + halo, halo:]
                 for i in range(FI):
-                    target[halo + i] += line[i] if free[halo + i] != 0.0 else np.float32(0.0)
+                    target[i] += line[i] if free[i] != 0.0 else np.float32(0.0)
