@@ -164,8 +164,8 @@ def _spread(rows, target, pitch, planes, components, m):
 
 @numba.njit(**FAST)
 def _gather(rows, pitch, planes, components, m):
-    # The transposes of sums and differences along x and y. ABOVE is what the elements before left for the first row, and
-    # then what these leave for the next; SPREAD is free by now.
+    # The transposes of sums and differences along x and y. ABOVE is what the elements before left for the first row,
+    # and then what these leave for the next; SPREAD is free by now.
     for d in range(planes):
         for a in range(components):
             right = np.uintp((SIDES + 12 * d + 2 * a) * STRIDE + 1)
@@ -337,8 +337,7 @@ def element_energies(u, v, blocks, rows, out):
                     _load(rows, n + 1, flat, at + NI, plane, NK * plane, planes, c, n + 1)
                     _spread(rows, SPREAD if field == 0 else OTHER, n + 1, planes, c, n + 1)
                 e = np.uintp((k * ny + j) * nx + first)
-                for i in range(n):
-                    of[e + np.uintp(i)] = 0.0
+                out[k, j, first : first + n] = 0.0
                 for pair in range(2 * planes):
                     for a in range(c):
                         for d in range(c):
@@ -351,7 +350,7 @@ def element_energies(u, v, blocks, rows, out):
                             p = np.uintp((SPREAD + (pair ^ a) * 3 + a) * STRIDE + 1)
                             q = np.uintp((OTHER + (pair ^ d) * 3 + d) * STRIDE + 1)
                             one = np.uintp(1)
-                            for n0 in range(n):
-                                i = np.uintp(n0)
+                            for r in range(n):
+                                i = np.uintp(r)
                                 x0, x1, y0, y1 = rows[p + i], rows[p + i + one], rows[q + i], rows[q + i + one]
                                 of[e + i] += odd * (x1 + g * x0) * (y1 + s * y0) + even * (x1 + h * x0) * (y1 + t * y0)
