@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csr_array
+from threadpoolctl import ThreadpoolController
 
 from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.core.types import Array, Mask
@@ -152,8 +154,11 @@ class GridSystem:
             raise InputError(f"tol is {tol}; it must be positive.")
         if not np.isfinite(loads).all():
             raise EvaluationFailed("The loads contain numbers that are not finite.")
-        solve = self._solve_directly if self.solver == "direct" else self._solve_by_multigrid
-        return solve(E, loads, tol, guess)
+        # The pieces are too small for several threads of BLAS, which would only wait for each other, spinning.
+        with blas().limit(limits=1, user_api="blas"):
+            if self.solver == "direct":
+                return self._solve_directly(E, loads, tol)
+            return self._solve_by_multigrid(E, loads, tol, guess)
 
     def energies(self, u: Array, v: Array | None = None) -> Array:
         """``u_eᵀ K_0 v_e`` of every element (elements,), for nodal fields (c, *nodes) and unit modulus."""
@@ -203,7 +208,7 @@ class GridSystem:
     def _cheapest(self) -> str:
         return "multigrid"
 
-    def _solve_directly(self, E: Array, loads: Array, tol: float, guess: Array | None) -> Solution:
+    def _solve_directly(self, E: Array, loads: Array, tol: float) -> Solution:
         if self._direct is None:
             self._direct = DirectSolver(Assembler(self.shape, self.stiffness, self.fixed, self.springs))
         f = np.where(self.fixed, 0.0, loads)
@@ -245,6 +250,12 @@ class GridSystem:
                     f"in {iterations[case]} iterations: is every loaded part supported?"
                 )
         return Solution(u, residual, iterations, "multigrid")
+
+
+@cache
+def blas() -> ThreadpoolController:
+    """The BLAS libraries of this process, looked up once."""
+    return ThreadpoolController()
 
 
 def relative(norm: float, f: Array) -> float:
