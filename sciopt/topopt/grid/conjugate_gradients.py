@@ -58,16 +58,19 @@ def conjugate_gradients(
             return residual, done
         started = done
         np.multiply(r, 1.0 / size, out=b, casting="same_kind")
-        old = 1.0
+        old = alpha = 1.0
         while square > (tol * size) ** 2 and done < limit:
             z = precondition().reshape(-1)
             product = dot(flat_r, z)
-            direction(flat_p, z, product / old if done > started else 0.0)
+            # Flexible: orthogonal to the last direction only, whatever rounding did to the symmetry of the cycle. The
+            # residual changed by -alpha q.
+            direction(flat_p, z, -alpha * dot(flat_q, z) / old if done > started else 0.0)
             old = product
             curvature = operator.apply(E, p, q)
             if not (product > 0.0 and curvature > 0.0):
                 return math.nan, done
-            square = advance(flat_u, flat_r, flat_p, flat_q, flat_b, product / curvature, 1.0 / size)
+            alpha = product / curvature
+            square = advance(flat_u, flat_r, flat_p, flat_q, flat_b, alpha, 1.0 / size)
             done += 1
             if not math.isfinite(square):
                 return math.nan, done

@@ -182,7 +182,7 @@ class Multigrid:
     def be_careful(self) -> None:
         """Widen the spectra the smoothers expect, until the next `setup`."""
         for level in self.levels:
-            level.largest *= 1.5
+            level.largest *= 2.0
 
     def _sweep(self, operation: int, level: Level, x: Single, weights: tuple[float, float, float], out: Single) -> None:
         if level.A.size:
