@@ -240,11 +240,11 @@ def _finish(rows, skip, m, at, size, operation, x, b, scale, weight, fixed, spri
 def element_sweep(operation, x, E, blocks, rows, carry, b, scale, weight, fixed, springs, out):
     """One pass ``y = K(E) x`` over all elements, turned into `out` row by row.
 
-    ======== ==================================== ================
+    ======== ======================================== =================
     APPLY    ``out = y``, zero at fixed unknowns      returns x · y
     RESIDUAL ``out = b − y``, zero at fixed unknowns  returns out · out
     SMOOTH   ``out = x + weight scale (b − y)``       returns 0
-    ======== ==================================== ================
+    ======== ======================================== =================
 
     x is zero at fixed unknowns, `out` another array. Nodal arrays are (c, nz+1, ny+1, nx+1) with one plane in 2D, E is
     (nz, ny, nx); `carry` (c, ny+1, nx+1) and `rows` (`scratch`) are working memory; `springs` may be empty.
