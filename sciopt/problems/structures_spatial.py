@@ -93,7 +93,7 @@ def table(nx: int, ny: int, nz: int) -> Grid:
 
 def corbel(nx: int, ny: int, nz: int) -> Grid:
     """Hung from the top of its leg, the upper right is void, loaded on the upper edge of the tip and pushed aside."""
-    leg, arm = nx * 0.5, ny * 0.5
+    leg, arm = nx // 2, ny // 2
     return (
         Grid(nx, ny, nz)
         .void(Block((leg, arm, None), (None, None, None)))

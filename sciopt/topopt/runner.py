@@ -102,6 +102,8 @@ class Runner:
             self.records.extend(kept.records)
 
         def observe(snapshot: Snapshot) -> None:
+            if self.ended is not None:
+                return
             record = self._record(stage, problem, snapshot, before)
             self.records.append(record)
             if folder is not None:
@@ -114,7 +116,10 @@ class Runner:
         result = run(placed, method, limits, observers=(observe,), resume=kept.snapshot if kept is not None else None)
         if folder is not None:
             folder.finished()
-        for name, amount in result.cost.items():
+        # A solve that failed was paid for as well.
+        failed = float(result.history.failures)
+        paid = {"solves": failed, "equivalents": failed * placed.unit}
+        for name, amount in [*result.cost.items(), *paid.items()]:
             self.cost[name] = self.cost.get(name, 0.0) + amount
         self.overhead += float(result.history.column("overhead").sum())
         if self.ended is None and self.equivalents >= self.max_solves and not result.converged:

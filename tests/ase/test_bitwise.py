@@ -75,7 +75,8 @@ def test_downhill_check(make: Callable[..., Any], system: str) -> None:
     ours = trajectory(sciopt.ase.FIRE, make(system), 1e-5, position_reset_callback=note("sciopt"), **options)
     assert len(resets["ase"]) > 2
     assert min(resets["ase"]) > 0
-    assert resets["sciopt"] == resets["ase"]
+    # The last digit of an energy may depend on how arrays lie in memory; the trajectories may not.
+    assert resets["sciopt"] == pytest.approx(resets["ase"], rel=1e-12)
     assert np.array_equal(ours, theirs)
 
 

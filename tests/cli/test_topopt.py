@@ -170,7 +170,7 @@ def test_an_animation_and_the_designs_on_the_way(command: Command, tmp_path: Pat
     kept = sorted((tmp_path / "mbb" / "iterations").iterdir())
     assert [int(file.stem) for file in kept] == [int(row["evaluation"]) for row in accepted]
     with np.load(kept[-1]) as design:
-        assert design["density"].shape == (24 * 8,)
+        assert design["density"].size == int(accepted[-1]["elements"])
 
 
 def test_warnings_are_said_once_in_the_report(command: Command, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sciopt.core import Budget, InputError, Plateau, RestartMismatch
+from sciopt.core import Budget, EvaluationFailed, InputError, Plateau, RestartMismatch
 from sciopt.problems.topology import topology_problem
 from sciopt.topopt import (
     DESIGN_METHODS,
@@ -219,6 +219,23 @@ def test_observers_can_end_a_task_on_any_grid() -> None:
     result = optimize_topology(small(), callback=stop)
     assert str(result.reason) == "that will do" and not result.converged
     assert result.density.shape == (32, 16)
+
+
+def test_failed_solves_are_survived_and_paid_for() -> None:
+    class Fragile(Compliance):
+        calls = 0
+
+        def evaluate(self, x: np.ndarray) -> Any:
+            self.calls += 1
+            if self.calls in (4, 9):
+                raise EvaluationFailed("the equations could not be solved")
+            return super().evaluate(x)
+
+    problem = Fragile(Grid(32, 16).fix("left").load((32, 8), (0, -1)), 0.4, filter=Density(2.0))
+    result = optimize_topology(problem, "quasi-newton", max_solves=20)
+    assert len(result.records) == problem.calls - 2
+    assert result.calls["solves"] == len(result.records) + 2
+    assert result.objective < 0.25 * result.records[0].objective
 
 
 def test_starts_are_taken_up() -> None:
