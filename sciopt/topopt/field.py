@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciopt.core.errors import InputError
-from sciopt.topopt.projection import Threshold
+from sciopt.topopt.projection import SHARPEST, Threshold
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -36,7 +36,7 @@ class Projection:
     Raises
     ------
     InputError
-        When `beta` is not positive or `robust` not in [0, 0.5).
+        When `beta` is not in (0, 500] or `robust` not in [0, 0.5).
 
     References
     ----------
@@ -53,8 +53,10 @@ class Projection:
     robust: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.beta < np.inf:
-            raise InputError(f"projection: beta is {self.beta}; expected a positive number, for example 32")
+        if not 0.0 < self.beta <= SHARPEST:
+            raise InputError(
+                f"projection: beta is {self.beta}; expected more than 0 and at most {SHARPEST:g}, for example 32"
+            )
         if not 0.0 <= self.robust < 0.5:
             raise InputError(f"projection: robust is {self.robust}; expected a number in [0, 0.5), for example 0.2")
 

@@ -13,12 +13,12 @@ from sciopt.core.errors import InputError
 if TYPE_CHECKING:
     from sciopt.core.types import Array
 
-__all__ = ["Heaviside", "Threshold", "preserving_threshold", "project", "slope", "threshold_slope"]
+__all__ = ["SHARPEST", "Threshold", "preserving_threshold", "project", "slope", "threshold_slope"]
 
 # Relative error of the preserved volume, and a bound that bisection alone would keep.
 _TOLERANCE, _MOST_ITERATIONS = 1e-12, 100
 # Sharper steps are no different in double precision, and their exponentials overflow.
-_SHARPEST = 500.0
+SHARPEST = 500.0
 # Smallest change of the volume per threshold, relative to the volume of the domain, that still determines a threshold.
 _LEAST_WEIGHT = 1e-12
 
@@ -85,38 +85,6 @@ def preserving_threshold(x: Array, v: Array, beta: float) -> float:
 
 
 @dataclass(frozen=True)
-class Heaviside:
-    """Projection at a fixed threshold.
-
-    Parameters
-    ----------
-    beta
-        Sharpness, positive and at most 500.
-    eta
-        Threshold.
-
-    Raises
-    ------
-    InputError
-        When the sharpness is out of range.
-    """
-
-    beta: float
-    eta: float = 0.5
-
-    def __post_init__(self) -> None:
-        _check_sharpness(self.beta)
-
-    def forward(self, x: Array, v: Array) -> Array:
-        """(n,) projected densities of the filtered ones, `x` (n,); the volumes `v` (n,) do not matter."""
-        return project(x, self.beta, self.eta)
-
-    def pullback(self, x: Array, v: Array, g: Array) -> Array:
-        """(n,) derivative with respect to `x` from that with respect to the projected densities, `g` (n,)."""
-        return g * slope(x, self.beta, self.eta)
-
-
-@dataclass(frozen=True)
 class Threshold:
     """Projection at the threshold that preserves the volume, or a fixed distance from it.
 
@@ -180,9 +148,9 @@ class Threshold:
 
 
 def _check_sharpness(beta: float) -> None:
-    if not 0.0 < beta <= _SHARPEST:
+    if not 0.0 < beta <= SHARPEST:
         raise InputError(
-            f"the sharpness of the projection is beta = {beta}; expected more than 0 and at most {_SHARPEST:g}, "
+            f"the sharpness of the projection is beta = {beta}; expected more than 0 and at most {SHARPEST:g}, "
             "usually 1 to 64"
         )
 
