@@ -36,7 +36,7 @@ class Projection:
     Raises
     ------
     InputError
-        When `beta` is not in (0, 500] or `robust` not in [0, 0.5).
+        When `beta` is not in (0, 300] or `robust` not in [0, 0.5).
 
     References
     ----------

@@ -18,7 +18,7 @@ __all__ = ["SHARPEST", "Threshold", "preserving_threshold", "project", "slope", 
 # Relative error of the preserved volume, and a bound that bisection alone would keep.
 _TOLERANCE, _MOST_ITERATIONS = 1e-12, 100
 # Sharper steps are no different in double precision, and their exponentials overflow.
-SHARPEST = 500.0
+SHARPEST = 300.0
 # Smallest change of the volume per threshold, relative to the volume of the domain, that still determines a threshold.
 _LEAST_WEIGHT = 1e-12
 
@@ -79,7 +79,7 @@ def preserving_threshold(x: Array, v: Array, beta: float) -> float:
     v
         (n,) volumes.
     beta
-        Sharpness, positive and at most 500.
+        Sharpness, positive and at most 300.
     """
     return _preserving_threshold(_falling(x, beta), x, v, beta)
 
@@ -94,7 +94,7 @@ class Threshold:
     Parameters
     ----------
     beta
-        Sharpness, positive and at most 500.
+        Sharpness, positive and at most 300.
     shift
         Added to the threshold that preserves the volume.
 

@@ -41,13 +41,13 @@ def test_published_formula(beta, eta):
 def test_thresholds_outside_are_as_good(eta):
     np.testing.assert_allclose(project(X, 8.0, eta), published(X, 8.0, eta), rtol=1e-12, atol=1e-15)
     # Here the published formula is 0 / 0.
-    sharp = project(X, 400.0, eta)
+    sharp = project(X, 300.0, eta)
     assert np.isfinite(sharp).all() and sharp[0] < 1e-12 and np.isclose(sharp[-1], 1.0)
-    assert np.isfinite(slope(X, 400.0, eta)).all() and np.isfinite(threshold_slope(X, 400.0, eta)).all()
+    assert np.isfinite(slope(X, 300.0, eta)).all() and np.isfinite(threshold_slope(X, 300.0, eta)).all()
 
 
 @settings(max_examples=60, deadline=None)
-@given(beta=st.floats(1e-2, 500.0), eta=st.floats(-0.3, 1.3))
+@given(beta=st.floats(1e-2, 300.0), eta=st.floats(-0.3, 1.3))
 def test_projection_is_monotone_between_its_ends(beta, eta):
     rho = project(X, beta, eta)
     assert rho[0] < 1e-12 and np.isclose(rho[-1], 1.0, rtol=1e-12)
@@ -74,7 +74,7 @@ def test_slopes_fall_with_second_order(beta, eta, derivative, shift):
 
 
 @settings(max_examples=100, deadline=None)
-@given(x=arrays(float, 17, elements=st.floats(0.0, 1.0)), seed=st.integers(0, 99), beta=st.floats(0.1, 500.0))
+@given(x=arrays(float, 17, elements=st.floats(0.0, 1.0)), seed=st.integers(0, 99), beta=st.floats(0.1, 300.0))
 def test_volume_is_preserved(x, seed, beta):
     v = np.random.default_rng(seed).uniform(0.1, 1.0, x.size)
     eta = preserving_threshold(x, v, beta)
@@ -120,12 +120,12 @@ def test_preserved_volume_has_the_volumes_as_derivative(beta):
 @pytest.mark.parametrize("x", [np.zeros(6), np.ones(6), np.array([0.0, 0, 1, 1, 1, 0]), np.array([0.0, 0, 0, 0, 1, 1])])
 def test_designs_of_void_and_solid_are_harmless(x, shift):
     v, g = np.linspace(0.5, 1.0, 6), np.linspace(-1.0, 2.0, 6)
-    for beta in (1.0, 500.0):
+    for beta in (1.0, 300.0):
         np.testing.assert_allclose(Threshold(beta, shift).forward(x, v), x, atol=1e-12)
         assert np.isfinite(Threshold(beta, shift).pullback(x, v, g)).all()
 
 
-@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf, 501.0])
+@pytest.mark.parametrize("beta", [0.0, -1.0, np.nan, np.inf, 301.0])
 @pytest.mark.parametrize("projection", [Projection, Threshold])
 def test_nonsense_is_refused(projection, beta):
     with pytest.raises(InputError, match="beta"):
