@@ -76,6 +76,13 @@ class Observations:
             np.append(self.force_noise, force_noise),
         )
 
+    def continues(self, earlier: Observations) -> bool:
+        """Whether the first of these are those of `earlier`, noise included."""
+        known = len(earlier)
+        return known <= len(self) and all(
+            np.array_equal(getattr(self, name)[:known], getattr(earlier, name)) for name in self.__dataclass_fields__
+        )
+
     def take(self, which: Array) -> Observations:
         """Those selected by a mask or indices."""
         return Observations(

@@ -6,24 +6,114 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import LinAlgError
 
-from sciopt.surrogate.covariance import Block, Geometry
+from sciopt.surrogate.covariance import Geometry, covariance, energy_columns
+from sciopt.surrogate.factor import Factor
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.surrogate.data import Observations
+    from sciopt.surrogate.features import Features
     from sciopt.surrogate.kernels import Kernel
 
-__all__ = ["DenseSolution", "dense_evidence", "dense_solution"]
+__all__ = ["DenseSolution", "Trained", "train"]
 
 # Relative to the unit variance of the kernel.
 _JITTER = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
+class Trained:
+    """The factorised covariance of N observations for one length scale.
+
+    Attributes
+    ----------
+    kernel, length
+        The prior.
+    variance
+        The signal variance that the noise is relative to, eV².
+    factor
+        Of the covariance in units of that variance.
+    white
+        (N (r+1), 2) ``L^-1 1`` and ``L^-1 y``, the ones beside energies only.
+    """
+
+    kernel: Kernel
+    length: float
+    variance: float
+    factor: Factor
+    white: Array
+
+    def centred(self, constant: bool) -> tuple[float, Array]:
+        """The generalised-least-squares mean, or zero, and ``z = L^-1 (y - mean)``."""
+        ones, ys = self.white.T
+        mean = float(ones @ ys / (ones @ ones)) if constant else 0.0
+        return mean, ys - mean * ones
+
+    def evidence(self, constant: bool) -> tuple[float, float]:
+        """Log evidence with the signal variance profiled out, and that variance.
+
+        ``-(M / 2) log(z.z / M) - log det L`` for M = N (r+1) rows.
+        """
+        _, z = self.centred(constant)
+        found = float(z @ z) / len(z)
+        return -0.5 * len(z) * np.log(found + 1e-12) - self.factor.log_determinant, found
+
+
+def train(
+    geometry: Geometry, data: Observations, kernel: Kernel, length: float, variance: float, earlier: Trained | None
+) -> Trained:
+    """Factorise; `earlier`, of the first observations with the same hyperparameters, is continued."""
+    known = earlier.white.shape[0] // geometry.rows.shape[1] if earlier is not None else 0
+    if earlier is not None and known == len(data):
+        return earlier
+    if earlier is not None:
+        new, old = geometry.since(known), geometry.until(known)
+        corner = covariance(new, new, kernel, length)
+        _diagonal(corner)[:] += _noise(geometry, data, variance)[len(earlier.white) :]
+        factor = earlier.factor.extended(covariance(old, new, kernel, length), corner)
+        if factor is not None:
+            white = factor.continued(earlier.white, _targets(geometry, data)[len(earlier.white) :])
+            return Trained(kernel, length, variance, factor, white)
+    factor = _factor(geometry, data, kernel, length, variance)
+    return Trained(kernel, length, variance, factor, factor.whiten(_targets(geometry, data)))
+
+
+def _factor(geometry: Geometry, data: Observations, kernel: Kernel, length: float, variance: float) -> Factor:
+    noise = _noise(geometry, data, variance)
+    # Nearly equal configurations; more noise is the honest reading of them.
+    for more in (0.0, *(10.0**exponent for exponent in range(-9, -2))):
+        K = covariance(geometry, geometry, kernel, length)
+        _diagonal(K)[:] += noise + more
+        factor = Factor.of(K)
+        if factor is not None:
+            return factor
+    raise LinAlgError("the covariance of the observations is not positive definite, even with a noise of 1e-3")
+
+
+def _diagonal(K: Array) -> Array:
+    return np.einsum("ii->i", K)
+
+
+def _noise(geometry: Geometry, data: Observations, variance: float) -> Array:
+    noise = np.repeat(data.force_noise[:, None] ** 2, geometry.rows.shape[1], axis=1)
+    noise[:, 0] = data.energy_noise**2
+    return noise.ravel() / variance + _JITTER
+
+
+def _targets(geometry: Geometry, data: Observations) -> Array:
+    """(N (r+1), 2) ones beside energies, and the energies and forces."""
+    targets = np.zeros((len(data), geometry.rows.shape[1], 2))
+    targets[:, 0, 0] = 1.0
+    targets[:, 0, 1] = data.energies
+    targets[:, 1:, 1] = np.einsum("inr,in->ir", geometry.basis, data.forces)
+    return targets.reshape(-1, 2)
+
+
+@dataclass(frozen=True, eq=False)
 class DenseSolution:
-    """Weights of the data, and the factor that variances need.
+    """Weights of the data, and the factor that deviations need.
 
     Attributes
     ----------
@@ -31,77 +121,47 @@ class DenseSolution:
         The constant mean, eV.
     energy_weights, force_weights
         (N,) and (N, n), ``K^-1 (y - mean)``.
-    factor
-        Lower Cholesky factor of the covariance of the data, in units of the signal variance.
+    features, geometry
+        The map and its values at the data.
+    trained, others
+        The factorised covariance, and those of the length scales that a next search begins with.
     """
 
     mean: float
     energy_weights: Array
     force_weights: Array
-    factor: Array
+    features: Features
+    geometry: Geometry
+    trained: Trained
+    others: tuple[Trained, ...] = ()
 
-    def explained(self, columns: Array) -> Array:
-        """``L^-1 columns``: its squared norms are what the data take off the prior variances."""
-        return solve_triangular(self.factor, columns, lower=True, check_finite=False)
+    @classmethod
+    def of(
+        cls, features: Features, geometry: Geometry, trained: Trained, constant: bool, others: tuple[Trained, ...]
+    ) -> DenseSolution:
+        """Solve for the weights."""
+        mean, z = trained.centred(constant)
+        weights = trained.factor.unwhiten(z).reshape(len(geometry), -1)
+        forces = np.einsum("inr,ir->in", geometry.basis, weights[:, 1:])
+        return cls(mean, weights[:, 0], forces, features, geometry, trained, others)
 
+    def energy_variances(self, X: Array) -> Array:
+        """(B,) posterior variances of energies at X (B, n), in units of the signal variance."""
+        here = Geometry.of(self.features, self.features.at(X))
+        columns = energy_columns(self.geometry, here, self.trained.kernel, self.trained.length)
+        explained = self.trained.factor.whiten(columns)
+        return 1.0 - np.einsum("ij,ij->j", explained, explained)
 
-def _factor(block: Block, data: Observations, kernel: Kernel, length: float, variance: float) -> Array:
-    K = block.covariance(kernel, length)
-    n = data.X.shape[1]
-    noise = np.concatenate([data.energy_noise**2, np.repeat(data.force_noise**2, n)]) / variance + _JITTER
-    diagonal = np.einsum("ii->i", K)
-    diagonal += noise
-    for attempt in range(7):
-        try:
-            return cholesky(K, lower=True, check_finite=False)
-        except LinAlgError:
-            # Nearly equal configurations; more noise is the honest reading of them.
-            diagonal += 10.0 ** (attempt - 9)
-    raise LinAlgError("the covariance of the observations is not positive definite, even with a noise of 1e-3")
-
-
-def _targets(data: Observations, constant: bool) -> tuple[Array, Array]:
-    y = np.concatenate([data.energies, data.forces.ravel()])
-    one = np.zeros_like(y)
-    one[: len(data)] = 1.0 if constant else 0.0
-    return y, one
-
-
-def _centred(factor: Array, data: Observations, constant: bool) -> tuple[float, Array]:
-    """The generalised-least-squares mean, and ``L^-1 (y - mean)``."""
-    y, one = _targets(data, constant)
-    if not constant:
-        return 0.0, solve_triangular(factor, y, lower=True, check_finite=False)
-    ones, ys = solve_triangular(factor, np.column_stack([one, y]), lower=True, check_finite=False).T
-    mean = float(ones @ ys / (ones @ ones))
-    return mean, ys - mean * ones
-
-
-def dense_evidence(
-    block: Block, data: Observations, kernel: Kernel, length: float, variance: float, constant: bool
-) -> tuple[float, float]:
-    """Log evidence with the signal variance profiled out, and that variance.
-
-    ``-(N (n+1) / 2) log(z.z / N(n+1)) - log det L`` with ``z = L^-1 (y - mean)``: the noise enters L relative to
-    `variance`, the value of the last fit.
-    """
-    factor = _factor(block, data, kernel, length, variance)
-    _, z = _centred(factor, data, constant)
-    found = float(z @ z) / len(z)
-    return -0.5 * len(z) * np.log(found + 1e-12) - float(np.log(np.einsum("ii->i", factor)).sum()), found
-
-
-def dense_solution(
-    block: Block, data: Observations, kernel: Kernel, length: float, variance: float, constant: bool
-) -> DenseSolution:
-    """Solve for the weights."""
-    factor = _factor(block, data, kernel, length, variance)
-    mean, z = _centred(factor, data, constant)
-    weights = solve_triangular(factor, z, lower=True, trans=1, check_finite=False)
-    count = len(data)
-    return DenseSolution(mean, weights[:count], weights[count:].reshape(count, -1), factor)
-
-
-def geometry_block(geometry: Geometry) -> Block:
-    """The block of a batch with itself."""
-    return Block.between(geometry, geometry)
+    def force_variances(self, X: Array, without: Array | None) -> Array:
+        """(B, n) of the force components, those along `without` (B, n) left out."""
+        here = Geometry.of(self.features, self.features.at(X))
+        kernel, length = self.trained.kernel, self.trained.length
+        explained = self.trained.factor.whiten(covariance(self.geometry, here, kernel, length))
+        explained = explained.reshape(len(explained), len(X), -1)[:, :, 1:]
+        prior = kernel.radial(np.zeros(1), length).a[0]
+        left = np.empty(X.shape)
+        for i, (rows, basis) in enumerate(zip(here.rows[:, 1:], here.basis, strict=True)):
+            seen = basis if without is None else basis - np.outer(without[i], without[i] @ basis)
+            covariances = prior * rows @ rows.T - explained[:, i].T @ explained[:, i]
+            left[i] = np.einsum("nr,rs,ns->n", seen, covariances, seen, optimize=True)
+        return left

@@ -12,6 +12,8 @@ import numpy as np
 from sciopt.core.errors import ShapeError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sciopt.core.types import Array
 
 __all__ = ["Cartesian", "FeatureValues", "Features", "InverseDistances"]
@@ -20,8 +22,9 @@ __all__ = ["Cartesian", "FeatureValues", "Features", "InverseDistances"]
 class FeatureValues(Protocol):
     """Features of a batch of configurations, and everything their Jacobians ``J = dphi/dx`` are needed for."""
 
-    phi: Array
-    """(B, D) the features."""
+    @property
+    def phi(self) -> Array:
+        """(B, D) the features."""
 
     def pull(self, weights: Array) -> Array:
         """(B, D) to (B, n): ``J^T w`` of every configuration."""
@@ -32,6 +35,9 @@ class FeatureValues(Protocol):
     def jacobian(self, index: int) -> Array:
         """(D, n) of one configuration."""
 
+    def stiffness(self, index: int) -> Array:
+        """(n, n) ``J^T J`` of one configuration."""
+
     def bend(self, index: int, weights: Array) -> Array:
         """(n, n) ``sum_k w_k d2phi_k/dx2`` of one configuration, weights (D,)."""
 
@@ -41,11 +47,15 @@ class Features(Protocol):
 
     @property
     def size(self) -> int:
-        """D."""
+        """Number of features, D."""
 
     @property
     def coordinates(self) -> int:
-        """n."""
+        """Number of components, n."""
+
+    @property
+    def rank(self) -> int:
+        """The largest rank that a Jacobian can have: the features do not see more directions than that."""
 
     def at(self, X: Array) -> FeatureValues:
         """The features of X (B, n)."""
@@ -69,6 +79,10 @@ class Cartesian:
     def size(self) -> int:
         return self.coordinates
 
+    @property
+    def rank(self) -> int:
+        return self.coordinates
+
     def at(self, X: Array) -> FeatureValues:
         return _CartesianValues(np.array(X, dtype=float, ndmin=2))
 
@@ -84,6 +98,9 @@ class _CartesianValues:
         return vectors
 
     def jacobian(self, index: int) -> Array:
+        return np.eye(self.phi.shape[1])
+
+    def stiffness(self, index: int) -> Array:
         return np.eye(self.phi.shape[1])
 
     def bend(self, index: int, weights: Array) -> Array:
@@ -115,10 +132,10 @@ class InverseDistances:
     array([[0.5]])
     """
 
-    first: Array
-    second: Array
+    first: NDArray[np.intp]
+    second: NDArray[np.intp]
     offsets: Array
-    free: Array
+    free: NDArray[np.intp]
     rest: Array
     weights: Array
 
@@ -136,6 +153,12 @@ class InverseDistances:
     @property
     def coordinates(self) -> int:
         return len(self.free)
+
+    @cached_property
+    def rank(self) -> int:
+        # Distances within a molecule of three atoms or more do not see how it is shifted and turned.
+        adrift = self._whole and bool((self.second >= 0).all()) and not self.offsets.any()
+        return min(self.coordinates - (6 if adrift and self.coordinates > 6 else 0), self.size)
 
     @cached_property
     def _whole(self) -> bool:
@@ -179,7 +202,7 @@ class _PairValues:
     def push(self, vectors: Array) -> Array:
         f = self.features
         whole = vectors
-        if len(f.free) != len(f.rest):
+        if not f._whole:
             whole = np.zeros((len(vectors), len(f.rest)))
             whole[:, f.free] = vectors
         out = np.empty_like(self.phi)
@@ -194,6 +217,12 @@ class _PairValues:
         both = f.second >= 0
         J[rows[both], f.second[both]] -= self.slopes[index][both]
         return np.ascontiguousarray(J.reshape(f.size, -1)[:, f.free])
+
+    def stiffness(self, index: int) -> Array:
+        f = self.features
+        out = np.zeros((len(f.rest),) * 2)
+        _stiffness(self.slopes[index], f.first, f.second, out)
+        return out[np.ix_(f.free, f.free)]
 
     def bend(self, index: int, weights: Array) -> Array:
         f = self.features
@@ -247,6 +276,20 @@ def _push(slopes, vectors, first, second, out):
                     value -= vectors[b, j + c]
                 total += slopes[b, k, c] * value
             out[b, k] = total
+
+
+@numba.njit(cache=True)
+def _stiffness(slopes, first, second, out):
+    for k in range(first.size):
+        i, j = 3 * first[k], 3 * second[k]
+        for c in range(3):
+            for d in range(3):
+                value = slopes[k, c] * slopes[k, d]
+                out[i + c, i + d] += value
+                if j >= 0:
+                    out[j + c, j + d] += value
+                    out[i + c, j + d] -= value
+                    out[j + c, i + d] -= value
 
 
 @numba.njit(cache=True)

@@ -32,7 +32,9 @@ class Radial(NamedTuple):
 class Kernel(Protocol):
     """A stationary kernel of unit variance."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its key in `KERNELS`."""
 
     def radial(self, s: Array, length: float) -> Radial:
         """Value and derivatives at squared distances `s`, for the length scale `length` (units of the features)."""

@@ -1,27 +1,30 @@
-"""A Gaussian process of energies and forces: hyperparameters by maximum a posteriori, predictions, deviations, Hessians."""
+"""A Gaussian process of energies and forces: its prior, and hyperparameters by maximum a posteriori."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from sciopt.core.errors import InputError
-from sciopt.surrogate.covariance import Block, Geometry
-from sciopt.surrogate.dense import DenseSolution, dense_evidence, dense_solution
+from sciopt.surrogate.covariance import Geometry
+from sciopt.surrogate.dense import DenseSolution, Trained, train
 from sciopt.surrogate.kernels import KERNELS, Kernel
+from sciopt.surrogate.posterior import Posterior
+from sciopt.surrogate.threads import one_thread
 
 if TYPE_CHECKING:
-    from sciopt.core.types import Array
     from sciopt.surrogate.data import Observations
     from sciopt.surrogate.features import Features
 
 __all__ = ["GaussianProcess", "Posterior"]
 
-# Matrices are small; threads of BLAS would fight with those of the calculators.
-_SMALL = ThreadpoolController()
+# Steps of the search for the length scale.
+_RATIO = 1.35
+# How far the signal variance may move before the noise, which is relative to it in factors, is set anew.
+_DRIFT = 1.4
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class GaussianProcess:
         """The kernel itself."""
         return KERNELS[self.kernel] if isinstance(self.kernel, str) else self.kernel
 
-    @_SMALL.wrap(limits=1, user_api="blas")
+    @one_thread
     def fit(self, data: Observations, previous: Posterior | None = None, optimize: bool = True) -> Posterior:
         """The posterior given `data`.
 
@@ -77,158 +80,64 @@ class GaussianProcess:
         data
             At least one observation.
         previous
-            An earlier posterior: its hyperparameters are the start of the search, and its geometry is used again when
+            An earlier posterior: its hyperparameters are the start of the search, and its factors are continued when
             its observations are the first ones of `data`.
         optimize
             Whether to search for the length scale; otherwise that of `previous` is kept.
         """
         if not len(data):
             raise InputError("a Gaussian process needs at least one observation to be fitted")
-        geometry = self._geometry(data, previous)
-        block = Block.between(geometry, geometry)
         length = previous.length if previous is not None else self.length
-        variance = previous.variance if previous is not None else 1.0
-        low, high = (bound**2 for bound in self.deviation)
-        variance = float(np.clip(variance, low, high))
-        kernel = self.radial
+        variance = self._clipped(previous.variance if previous is not None else 1.0)
+        earlier = self._continued(data, previous, variance)
+        if earlier is None:
+            geometry = Geometry.of(self.features, self.features.at(data.X))
+        else:
+            geometry, known = earlier.geometry, len(earlier.geometry)
+            variance = earlier.trained.variance
+            if known < len(data):
+                geometry = geometry.extended(Geometry.of(self.features, self.features.at(data.X[known:])))
+        cache = {} if earlier is None else {one.length: one for one in (earlier.trained, *earlier.others)}
+        trained: dict[float, Trained] = {}
 
-        def posterior(length: float) -> tuple[float, float]:
-            evidence, found = dense_evidence(block, data, kernel, length, variance, self.constant)
-            return evidence - 0.5 * self.belief * (np.log(length / self.length) / self.spread) ** 2, found
+        def evidence(length: float) -> float:
+            if length not in trained:
+                trained[length] = train(geometry, data, self.radial, length, variance, cache.get(length))
+            log_length = np.log(length / self.length)
+            return trained[length].evidence(self.constant)[0] - 0.5 * self.belief * (log_length / self.spread) ** 2
 
         if optimize:
-            length, found = self._search(posterior, length)
-        else:
-            found = posterior(length)[1]
-        variance = float(np.clip(found, low, high))
-        solution = dense_solution(block, data, kernel, length, variance, self.constant)
-        return Posterior(self, data, length, variance, geometry, solution)
+            length = self._search(evidence, length)
+        evidence(length)
+        found = self._clipped(trained[length].evidence(self.constant)[1])
+        best = trained.pop(length)
+        others = tuple(one for one in trained.values() if abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO))
+        if earlier is None or abs(np.log(found / variance)) > np.log(_DRIFT):
+            best, others = train(geometry, data, self.radial, length, found, None), ()
+        solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
+        return Posterior(self, data, length, found, solution)
 
-    def _geometry(self, data: Observations, previous: Posterior | None) -> Geometry:
-        if previous is not None:
-            known = len(previous.data)
-            if known <= len(data) and np.array_equal(previous.data.X, data.X[:known]):
-                if known == len(data):
-                    return previous.geometry
-                return previous.geometry.extended(Geometry.of(self.features.at(data.X[known:])))
-        return Geometry.of(self.features.at(data.X))
+    def _clipped(self, variance: float) -> float:
+        low, high = self.deviation
+        return float(np.clip(variance, low**2, high**2))
 
-    def _search(self, posterior, length: float, ratio: float = 1.35, steps: int = 4) -> tuple[float, float]:
-        """Uphill in log length by steps of `ratio`; the length and the signal variance there."""
-        known: dict[float, tuple[float, float]] = {}
+    def _continued(self, data: Observations, previous: Posterior | None, variance: float) -> DenseSolution | None:
+        """The solution of `previous`, if `data` continue its observations and its factors are still good."""
+        if previous is None or previous.process.features is not self.features or not data.continues(previous.data):
+            return None
+        solution = previous.solution
+        if not isinstance(solution, DenseSolution) or solution.trained.kernel != self.radial:
+            return None
+        return solution if abs(np.log(variance / solution.trained.variance)) <= np.log(_DRIFT) else None
 
-        def at(length: float) -> tuple[float, float]:
-            if length not in known:
-                known[length] = posterior(length)
-            return known[length]
-
+    def _search(self, evidence: Callable[[float], float], length: float, steps: int = 4) -> float:
+        """Uphill in log length on a grid of factors `_RATIO`."""
+        low, high = self.lengths
         for _ in range(steps):
-            around = (length, max(length / ratio, self.lengths[0]), min(length * ratio, self.lengths[1]))
-            best = max(around, key=lambda length: at(length)[0])
+            # Rounded, so that what was factorised is found again.
+            around = (length, max(round(length / _RATIO, 9), low), min(round(length * _RATIO, 9), high))
+            best = max(around, key=evidence)
             if best == length:
                 break
             length = best
-        return length, at(length)[1]
-
-
-@dataclass(frozen=True, eq=False)
-class Posterior:
-    """What a Gaussian process believes after it has seen data.
-
-    Attributes
-    ----------
-    process, data
-        The prior and the observations.
-    length, variance
-        Length scale, in units of the features, and signal variance, eV².
-    geometry, solution
-        Caches: the features of the data, and the solved equations.
-    """
-
-    process: GaussianProcess
-    data: Observations
-    length: float
-    variance: float
-    geometry: Geometry
-    solution: DenseSolution
-    _pushed: Array = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        n = self.data.X.shape[1]
-        rows = self.geometry.rows.reshape(len(self.data), n, -1)
-        pushed = np.einsum("inD,in->iD", rows, self.solution.force_weights)
-        object.__setattr__(self, "_pushed", pushed)
-
-    @_SMALL.wrap(limits=1, user_api="blas")
-    def predict(self, X: Array) -> tuple[Array, Array]:
-        """Energies (B,) in eV and forces (B, n) at X (B, n).
-
-        ``E = m + sum_j alpha_j k_j - a_j d_j.w_j``, ``w_j = J_j beta_j``, for the weights alpha, beta of the data.
-        """
-        values = self.process.features.at(X)
-        radial, phi, data = self._radial(values.phi)
-        along = phi @ self._pushed.T - np.einsum("jD,jD->j", data, self._pushed)
-        alpha = self.solution.energy_weights
-        energies = self.solution.mean + radial.k @ alpha - (radial.a * along).sum(axis=1)
-        c = radial.b * along - radial.a * alpha
-        gradient = c.sum(axis=1)[:, None] * phi - c @ data - radial.a @ self._pushed
-        return energies, -values.pull(gradient)
-
-    def _radial(self, phi: Array):
-        """Kernel terms (B, N) of features (B, D) against the data, and both sets of features about a common centre."""
-        center = self.geometry.phi.mean(axis=0)
-        a, b = phi - center, self.geometry.phi - center
-        s = np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * a @ b.T, 0.0)
-        return self.process.radial.radial(s, self.length), a, b
-
-    @_SMALL.wrap(limits=1, user_api="blas")
-    def energy_deviations(self, X: Array) -> Array:
-        """(B,) standard deviations of the energies at X (B, n), eV."""
-        block = Block.between(self.geometry, Geometry.of(self.process.features.at(X)))
-        explained = self.solution.explained(block.energy_columns(self.process.radial, self.length))
-        left = 1.0 - np.einsum("ij,ij->j", explained, explained)
-        return np.sqrt(self.variance * np.maximum(left, 1e-14))
-
-    @_SMALL.wrap(limits=1, user_api="blas")
-    def force_deviations(self, X: Array, without: Array | None = None) -> Array:
-        """(B, n) standard deviations of the force components at X (B, n).
-
-        Parameters
-        ----------
-        X
-            Configurations.
-        without
-            (B, n) unit vectors; the force along them is left out: ``(1 - t t^T) F``.
-        """
-        count, n = X.shape
-        values = Geometry.of(self.process.features.at(X))
-        K = Block.between(self.geometry, values).covariance(self.process.radial, self.length)
-        explained = self.solution.explained(K[:, count:]).reshape(-1, count, n)
-        scale = self.process.radial.radial(np.zeros(1), self.length).a[0]
-        rows = values.rows.reshape(count, n, -1)
-        if without is not None:
-            explained = explained - np.einsum("kin,in->ki", explained, without)[:, :, None] * without
-            rows = rows - without[:, :, None] * np.einsum("inD,in->iD", rows, without)[:, None, :]
-        prior = scale * np.einsum("inD,inD->in", rows, rows)
-        left = prior - np.einsum("kin,kin->in", explained, explained)
-        return np.sqrt(self.variance * np.maximum(left, 1e-14))
-
-    @_SMALL.wrap(limits=1, user_api="blas")
-    def hessian(self, x: Array) -> Array:
-        """(n, n) second derivatives of the posterior mean at x (n,).
-
-        ``H_phi = sum_j c_j 1 + (alpha_j b_j - e_j d.w) d d^T + b_j (d w^T + w d^T)``, ``c_j = b_j d.w - alpha_j a_j``;
-        ``H = J^T H_phi J + sum_k g_k d2phi_k/dx2``.
-        """
-        values = self.process.features.at(x[None])
-        radial, phi, data = self._radial(values.phi)
-        k, a, b, e = (term[0] for term in radial)
-        d, w, alpha = phi - data, self._pushed, self.solution.energy_weights
-        along = np.einsum("jD,jD->j", d, w)
-        c = b * along - alpha * a
-        gradient = c @ d - a @ w
-        J = values.jacobian(0)
-        jd, jw = d @ J, w @ J
-        H = c.sum() * J.T @ J + jd.T @ ((alpha * b - e * along)[:, None] * jd)
-        mixed = jd.T @ (b[:, None] * jw)
-        return H + mixed + mixed.T + values.bend(0, gradient)
+        return length

@@ -137,6 +137,8 @@ class Reference:
         self.points = [self.point(x) for x in data.X]
         K = np.block([[self.covariance(x, y) for y in self.points] for x in self.points])
         noise = [np.append(e**2, np.full(n, f**2)) for e, f in zip(data.energy_noise, data.force_noise, strict=True)]
+        # Forces along directions that no feature sees are told by no model, and are not counted.
+        self.rows = len(data) + sum(int(np.linalg.matrix_rank(J)) for _, J in self.points)
         self.K = K + np.diag(np.concatenate(noise))
         y = np.concatenate([np.append(e, f) for e, f in zip(data.energies, data.forces, strict=True)])
         one = np.tile(np.append(1.0, np.zeros(n)), len(data))
