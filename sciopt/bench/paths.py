@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.mep.neb import NEB, NEBOptimizer
 from ase.optimize import FIRE, LBFGS
 
+from sciopt.bench.path_jobs import in_processes
+from sciopt.bench.path_methods import ASE_METHODS, METHODS
+from sciopt.bench.path_outcome import BARRIER_TOLERANCE, FORCE_TOLERANCE, Outcome
 from sciopt.calculators import one_line
 from sciopt.core.errors import SciOptError
 from sciopt.neb.band import BandLaw, band_force
@@ -27,18 +31,27 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from sciopt.core.types import Array
+    from sciopt.neb.path_result import PathResult
     from sciopt.problems import PathProblem
 
-__all__ = ["ASE_METHODS", "Counted", "Outcome", "Start", "benchmark", "run_one", "starts"]
+__all__ = [
+    "ASE_METHODS",
+    "Counted",
+    "Left",
+    "Outcome",
+    "Start",
+    "applicable",
+    "benchmark",
+    "claim_of",
+    "first_start",
+    "run_one",
+    "starts",
+]
 
 log = logging.getLogger("sciopt")
 
-ASE_METHODS = ("ase-fire", "ase-lbfgs", "ase-ode")
 SPRING = 0.1  # eV/Å², ASE's default
 FMAX = 0.05  # eV/Å
-BARRIER_TOLERANCE = 0.010  # eV
-# An optimizer that stops at |F| < 0.05 is not blamed for the last digit of a recalculation.
-FORCE_TOLERANCE = 0.0501
 # Å, rms per component of each of three sine modes; a displacement of as much energy where there are more components.
 AMPLITUDE, COMPONENTS = 0.06, 30
 
@@ -52,42 +65,40 @@ class Start:
     coordinates: Coordinates
     X: Array
 
+    def bent(self, seed: int) -> Start:
+        """Start number `seed`: this one, or a smooth random perturbation of it."""
+        if seed == 0:
+            return self
+        amplitude = AMPLITUDE * min(1.0, (COMPONENTS / self.coordinates.size) ** 0.5)
+        return replace(self, seed=seed, X=perturb(self.X, self.coordinates, amplitude, seed=seed))
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one method did from one start.
 
-    Attributes
+@dataclass(frozen=True, eq=False)
+class Left:
+    """What a method leaves behind.
+
+    Parameters
     ----------
-    problem, seed, method, tuned
-        Which run; `tuned` problems were looked at when constants were chosen.
-    calls
-        Calculator calls on movable images, counted outside the method.
-    success
-        The barrier is within 10 meV of the reference and the true band force below 0.05 eV/Å, both recalculated.
-    claimed
-        Whether the method said that it converged.
-    barrier_error
-        Recalculated barrier minus reference, eV.
-    fmax
-        Recalculated largest band force, eV/Å.
-    cpu_ms
-        CPU time of the method per band point, calculator excluded, ms.
+    X
+        (M+2, n) the path.
+    claim
+        As in `Outcome`; empty when nothing is claimed.
     note
-        Why it stopped, or what broke.
+        Why it stopped.
+    rounds
+        Band points, or batches of evaluations.
+    climbing
+        The climbing image (from 0 among the movable) of a claimed saddle.
+    fallback
+        Whether another method had to finish.
     """
 
-    problem: str
-    seed: int
-    method: str
-    tuned: bool
-    calls: int
-    success: bool
-    claimed: bool
-    barrier_error: float
-    fmax: float
-    cpu_ms: float
+    X: Array
+    claim: str
     note: str
+    rounds: int
+    climbing: int | None = None
+    fallback: bool = False
 
 
 class Counted:
@@ -116,49 +127,66 @@ class Counted:
 
 def starts(name: str, count: int) -> Iterator[Start]:
     """`count` starts of a problem: the initial path sciopt chooses, and smooth random perturbations of it."""
+    first = first_start(name)
+    return (first.bent(seed) for seed in range(count))
+
+
+def first_start(name: str) -> Start:
+    """The initial path that sciopt chooses for a problem."""
     problem = path_problem(name)
     coordinates = Coordinates.of(problem.initial)
     with Images(coordinates, problem.calculator, count=problem.images) as evaluator:
         ends = ready_ends(evaluator, problem.initial, problem.final, problem.images, Ledger(evaluator))
-    _, X = initial_path(ends, problem.images)
-    for seed in range(count):
-        amplitude = AMPLITUDE * min(1.0, (COMPONENTS / ends.coordinates.size) ** 0.5)
-        bent = X if seed == 0 else perturb(X, ends.coordinates, amplitude, seed=seed)
-        yield Start(problem, seed, ends.coordinates, bent)
+    return Start(problem, 0, ends.coordinates, initial_path(ends, problem.images)[1])
 
 
 def run_one(start: Start, method: str, max_calls: int = 2000, **options: Any) -> Outcome:
-    """Run `method` from `start`, and judge the band it leaves behind by fresh calculations."""
-    counted = Counted(start.problem.calculator)
+    """Run `method` from `start`, and judge what it leaves behind by fresh calculations; `options` are passed on."""
+    problem, chosen = start.problem, METHODS[method]
+    counted, prior = Counted(problem.calculator), None
+    if (factory := chosen.prior_factory(problem)) is not None:
+        options["prior"] = prior = Counted(factory)
+    left, note = None, ""
     begun = time.process_time()
-    runner = _run_ase if method in ASE_METHODS else _run_sciopt
     try:
-        X, claimed, note, points = runner(start, method, counted, max_calls, options)
+        if method in ASE_METHODS:
+            left = _run_ase(start, method, counted, max_calls, options)
+        else:
+            left = _run_sciopt(start, counted, max_calls, {**chosen.options, **options})
+        note = left.note
     except Exception as error:  # a method may break in any way; the benchmark counts it as a failure and goes on
-        log.debug("%s failed on %s", method, start.problem.name, exc_info=True)
-        X, claimed, note, points = None, False, f"{type(error).__name__}: {one_line(error)}", 0
-    cpu = time.process_time() - begun - counted.seconds
+        log.debug("%s failed on %s", method, problem.name, exc_info=True)
+        note = f"{type(error).__name__}: {one_line(error)}"
+    cpu = time.process_time() - begun - counted.seconds - (prior.seconds if prior is not None else 0.0)
     barrier_error, fmax = np.nan, np.nan
-    if X is not None:
+    if left is not None:
         try:
-            barrier, fmax = judge(start, X)
-            barrier_error = barrier - start.problem.barrier
+            barrier, fmax = judge_saddle(start, left) if left.claim == "saddle" else judge(start, left.X)
+            barrier_error = barrier - problem.barrier
         except SciOptError as error:
             note = f"{note}; cannot be recalculated: {error}"
-    success = bool(claimed and abs(barrier_error) < BARRIER_TOLERANCE and fmax < FORCE_TOLERANCE)
+    claim = left.claim if left is not None else ""
+    rounds = left.rounds if left is not None else 0
+    good = abs(barrier_error) < BARRIER_TOLERANCE and fmax < FORCE_TOLERANCE.get(claim, 0.0)
     return Outcome(
-        start.problem.name,
-        start.seed,
-        method,
-        start.problem.tuned,
+        problem=problem.name,
+        seed=start.seed,
+        method=method,
+        tuned=problem.tuned,
         # Both ends are calculated once by every method that begins at all.
-        max(counted.calls - 2, 0),
-        success,
-        claimed,
-        float(barrier_error),
-        float(fmax),
-        1e3 * cpu / max(points, 1),
-        note,
+        calls=max(counted.calls - 2, 0),
+        success=bool(good),
+        claimed=bool(claim),
+        barrier_error=float(barrier_error),
+        fmax=float(fmax),
+        cpu_ms=1e3 * cpu / max(rounds, 1),
+        note=note,
+        coordinates=start.coordinates.size,
+        rounds=rounds,
+        prior_calls=prior.calls if prior is not None else 0,
+        cpu_seconds=cpu,
+        claim=claim,
+        fallback=left is not None and left.fallback,
     )
 
 
@@ -172,12 +200,77 @@ def judge(start: Start, X: Array) -> tuple[float, float]:
     return float(energies.max() - energies[0]), float(start.coordinates.longest(band.force).max())
 
 
-def benchmark(names: Iterable[str], methods: Sequence[str], count: int = 5, max_calls: int = 2000) -> Iterator[Outcome]:
-    """All outcomes, one after the other, problem by problem."""
+def judge_saddle(start: Start, left: Left) -> tuple[float, float]:
+    """Height (eV) of the climbing image and the true force on it (eV/Å); NaN where no image climbs."""
+    if left.climbing is None:
+        return np.nan, np.nan
+    place = left.climbing + 1
+    with Images(start.coordinates, start.problem.calculator, count=len(left.X) - 2) as fresh:
+        answers = fresh.evaluate({0: left.X[0], place: left.X[place]})
+    return answers[place].energy - answers[0].energy, float(start.coordinates.longest(answers[place].force))
+
+
+def applicable(names: Iterable[str], methods: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """The methods to run on each problem, and on how many problems each of the others has to be skipped."""
+    todo, skipped = {}, dict.fromkeys(methods, 0)
     for name in names:
-        for start in starts(name, count):
-            for method in methods:
-                yield run_one(start, method, max_calls)
+        problem = path_problem(name)
+        todo[name] = [method for method in methods if METHODS[method].applies(problem)]
+        for method in set(methods) - set(todo[name]):
+            skipped[method] += 1
+    return todo, {method: count for method, count in skipped.items() if count}
+
+
+def benchmark(
+    names: Iterable[str],
+    methods: Sequence[str],
+    count: int = 5,
+    max_calls: int = 2000,
+    jobs: int = 1,
+    done: Container[tuple[str, int, str]] = (),
+) -> Generator[Outcome, None, None]:
+    """All outcomes as they come: problem by problem with one job, in any order with more.
+
+    Parameters
+    ----------
+    names
+        Problems.
+    methods
+        Keys of `METHODS`; where one does not apply it is left out.
+    count
+        Starts per problem.
+    max_calls
+        Budget per run.
+    jobs
+        Processes; all methods run from one start in the same one.
+    done
+        Keys of outcomes that are not wanted again.
+    """
+    todo, _ = applicable(names, methods)
+    tasks = [
+        (name, seed, left, max_calls)
+        for name, chosen in todo.items()
+        for seed in range(count)
+        if (left := tuple(method for method in chosen if (name, seed, method) not in done))
+    ]
+    return in_processes(_from_one_start, tasks, jobs)
+
+
+def _from_one_start(name: str, seed: int, methods: Sequence[str], max_calls: int) -> Iterator[Outcome]:
+    start = _known_start(name).bent(seed)
+    for method in methods:
+        _warm_up(method)
+        yield run_one(start, method, max_calls)
+
+
+# The one at work, and the one for warming up.
+_known_start = lru_cache(maxsize=2)(first_start)
+
+
+@cache
+def _warm_up(method: str) -> None:
+    """A few points of a small molecule, so that imports and compilation are nobody's overhead."""
+    run_one(_known_start("hcn_hnc"), method, max_calls=30)
 
 
 class _PerAtom(NEBOptimizer):
@@ -191,27 +284,39 @@ class _PerAtom(NEBOptimizer):
         return float(np.linalg.norm(self.neb.get_forces().reshape(-1, 3), axis=1).max())
 
 
-def _run_sciopt(
-    start: Start, method: str, counted: Counted, max_calls: int, options: dict[str, Any]
-) -> tuple[Array, bool, str, int]:
+def _run_sciopt(start: Start, counted: Counted, max_calls: int, options: dict[str, Any]) -> Left:
     found = find_path(
         start.problem.initial,
         start.problem.final,
         counted,
         images=len(start.X) - 2,
-        method=method,
         path=start.X,
         spring=SPRING,
         fmax=FMAX,
         max_calls=max_calls,
         **options,
     )
-    return found.X, found.converged, found.reason, len(found.history)
+    return Left(
+        found.X,
+        claim_of(found),
+        found.reason,
+        len(found.history),
+        found.climbing,
+        # Only some methods have another one to fall back to.
+        bool(getattr(found, "fallback", False)),
+    )
 
 
-def _run_ase(
-    start: Start, method: str, counted: Counted, max_calls: int, options: dict[str, Any]
-) -> tuple[Array, bool, str, int]:
+def claim_of(found: PathResult) -> str:
+    """What a search says it certified, as in `Outcome.claim`."""
+    if not found.converged:
+        return ""
+    # Every image of a band was evaluated where it lies, unless the search says otherwise.
+    only_saddle = found.parameters.get("certify") == "saddle" and not found.fmax < FMAX
+    return str(getattr(found, "claim", "")) or ("saddle" if only_saddle else "strict")
+
+
+def _run_ase(start: Start, method: str, counted: Counted, max_calls: int, options: dict[str, Any]) -> Left:
     images: list[Atoms] = [start.coordinates.atoms(x) for x in start.X]
     for atoms in images:
         atoms.calc = counted()
@@ -223,4 +328,5 @@ def _run_ase(
         optimizer = {"ase-fire": FIRE, "ase-lbfgs": LBFGS}[method]
         converged = optimizer(band, logfile=None, **options).run(fmax=FMAX, steps=points)
     X = np.array([start.coordinates.reduce(atoms.positions) for atoms in images])
-    return X, bool(converged), "converged" if converged else "did not converge", (counted.calls - 2) // (len(X) - 2)
+    note = "converged" if converged else "did not converge"
+    return Left(X, "strict" if converged else "", note, (counted.calls - 2) // (len(X) - 2))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from importlib.resources import as_file, files
 from typing import TYPE_CHECKING, Any, Literal
 
 from ase.constraints import FixCartesian
 from ase.io import read
+from ase.io.extxyz import key_val_str_to_dict
 
 from sciopt.calculators import calculator_factory
 from sciopt.core.errors import InputError
@@ -19,7 +20,7 @@ from sciopt.problems.potentials import MorsePt, Planar, leps_oscillator, muller_
 if TYPE_CHECKING:
     from ase import Atoms
 
-__all__ = ["PathProblem", "path_calculator", "path_problem", "path_problem_names"]
+__all__ = ["KINDS", "PathProblem", "path_calculator", "path_problem", "path_problem_names"]
 
 _DATA = files("sciopt.problems") / "data" / "paths"
 _POTENTIALS: dict[str, Callable[[], Any]] = {
@@ -30,6 +31,7 @@ _POTENTIALS: dict[str, Callable[[], Any]] = {
 }
 
 Kind = Literal["analytic", "surface", "bulk", "cluster", "molecule"]
+KINDS: tuple[Kind, ...] = ("analytic", "surface", "bulk", "cluster", "molecule")
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +57,8 @@ class PathProblem:
         Whether a constant of this package was chosen looking at this problem.
     source
         What it is and where it comes from.
+    potential
+        Name of the calculator, as `path_calculator` takes it.
     """
 
     name: str
@@ -67,6 +71,7 @@ class PathProblem:
     saddle: Atoms
     tuned: bool
     source: str
+    potential: str
 
 
 def path_problem_names(kind: Kind | None = None) -> tuple[str, ...]:
@@ -77,12 +82,10 @@ def path_problem_names(kind: Kind | None = None) -> tuple[str, ...]:
     >>> "hcn_hnc" in path_problem_names("molecule")
     True
     """
-    kinds = ("analytic", "surface", "bulk", "cluster", "molecule")
-    if kind is not None and kind not in kinds:
-        raise InputError(f"unknown kind of problem {kind!r}; known are {', '.join(kinds)}")
-    found = {entry.name.removesuffix(".extxyz") for entry in _DATA.iterdir() if entry.name.endswith(".extxyz")}
-    of_kind = {name: str(_frames(name)[0].info["kind"]) for name in found}
-    ordered = sorted(found, key=lambda name: (kinds.index(of_kind[name]), name))
+    if kind is not None and kind not in KINDS:
+        raise InputError(f"unknown kind of problem {kind!r}; known are {', '.join(KINDS)}")
+    of_kind = _kinds()
+    ordered = sorted(of_kind, key=lambda name: (KINDS.index(of_kind[name]), name))
     return tuple(name for name in ordered if kind is None or of_kind[name] == kind)
 
 
@@ -99,7 +102,7 @@ def path_problem(name: str) -> PathProblem:
     >>> path_problem("hcn_hnc").barrier > 3
     True
     """
-    known = {entry.name.removesuffix(".extxyz") for entry in _DATA.iterdir() if entry.name.endswith(".extxyz")}
+    known = _kinds()
     found = next((one for one in known if one.replace("-", "_") == name.replace("-", "_")), None)
     if found is None:
         close = difflib.get_close_matches(name, known, n=1)
@@ -112,7 +115,7 @@ def path_problem(name: str) -> PathProblem:
         _planar(atoms, str(info["calculator"]))
     return PathProblem(
         found,
-        str(info["kind"]),  # type: ignore[arg-type]  # the files are ours
+        known[found],
         initial,
         final,
         path_calculator(str(info["calculator"])),
@@ -121,6 +124,7 @@ def path_problem(name: str) -> PathProblem:
         saddle,
         bool(info["tuned"]),
         str(info["source"]),
+        str(info["calculator"]),
     )
 
 
@@ -137,6 +141,19 @@ def path_calculator(spec: str) -> Callable[[], Any]:
     if name.startswith("tblite"):
         options = ["accuracy=0.1", *options]
     return calculator_factory(name, options)
+
+
+@cache
+def _kinds() -> Mapping[str, Kind]:
+    """The kind of every stored problem by name, from the first header of its file."""
+    kinds = {}
+    for entry in _DATA.iterdir():
+        if entry.name.endswith(".extxyz"):
+            with entry.open(encoding="utf-8") as file:
+                file.readline()
+                header = file.readline()
+            kinds[entry.name.removesuffix(".extxyz")] = key_val_str_to_dict(header)["kind"]
+    return kinds
 
 
 def _frames(name: str) -> list[Atoms]:

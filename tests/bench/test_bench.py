@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,21 @@ from ase.mep.neb import NEB
 
 import sciopt.bench.paths as paths
 from sciopt.bench.overhead import _Egg, overhead
-from sciopt.bench.paths import Outcome, Start, benchmark, judge, run_one, starts
-from sciopt.bench.table import path_table, ratios, summary_lines
+from sciopt.bench.path_methods import METHODS
+from sciopt.bench.paths import (
+    Left,
+    Outcome,
+    Start,
+    applicable,
+    benchmark,
+    claim_of,
+    judge,
+    judge_saddle,
+    run_one,
+    starts,
+)
+from sciopt.bench.table import failure_lines, path_table, ratios, summary_lines
+from sciopt.problems import path_problem
 
 NAME = "au_al100_hop"
 
@@ -75,11 +89,20 @@ def test_every_call_is_counted(method: str, start: Start) -> None:
     assert outcome.calls >= len(start.X) - 2
     assert outcome.fmax < 0.0501 and abs(outcome.barrier_error) < 0.010
     assert 0.0 < outcome.cpu_ms < 10_000.0
+    assert outcome.cpu_seconds == pytest.approx(1e-3 * outcome.cpu_ms * outcome.rounds)
+    # Images that came to rest are not evaluated again.
+    assert outcome.rounds == math.ceil(outcome.calls / judged_movable(start))
+    assert outcome.coordinates == start.X.shape[1] == 15
+    assert (outcome.claim, outcome.prior_calls, outcome.fallback) == ("strict", 0, False)
     assert (outcome.problem, outcome.seed, outcome.method, outcome.tuned) == (NAME, 0, method, start.problem.tuned)
 
 
-def claiming(X: np.ndarray, claimed: bool = True) -> Callable[..., tuple[np.ndarray, bool, str, int]]:
-    return lambda *_: (X, claimed, "so it says", 1)
+def judged_movable(start: Start) -> int:
+    return len(start.X) - 2
+
+
+def claiming(X: np.ndarray, claim: str = "strict", climbing: int | None = None) -> Callable[..., Left]:
+    return lambda *_: Left(X, claim, "so it says", 1, climbing)
 
 
 def test_a_claim_is_not_a_success(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,8 +132,146 @@ def test_success_needs_barrier_and_force_and_the_claim(start: Start, monkeypatch
     monkeypatch.setattr(paths, "_run_sciopt", claiming(uneven))
     outcome = run_one(start, "auto")
     assert abs(outcome.barrier_error) < 0.010 and outcome.fmax > 0.05 and not outcome.success
-    monkeypatch.setattr(paths, "_run_sciopt", claiming(found.X, claimed=False))
+    monkeypatch.setattr(paths, "_run_sciopt", claiming(found.X, claim=""))
     assert not run_one(start, "auto").success
+
+
+def raised(X: np.ndarray, image: int, way: float) -> np.ndarray:
+    """`X` with one image moved across the path."""
+    along = X[image + 1] - X[image - 1]
+    across = np.eye(len(along))[-1]
+    across -= across @ along / (along @ along) * along
+    moved = X.copy()
+    moved[image] += way * across / np.linalg.norm(across)
+    return moved
+
+
+def test_tolerances_go_by_the_claim(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = paths.find_path(
+        start.problem.initial, start.problem.final, start.problem.calculator, images=len(start.X) - 2, path=start.X
+    )
+    assert found.climbing is not None
+    top = found.climbing + 1
+    beside = top + 1
+    # Between 0.0501 and 0.055 eV/Å: enough for a model's word, not for forces that were evaluated.
+    low, high = 0.0, 0.2
+    while not 0.0505 < judge(start, raised(found.X, beside, low))[1] < 0.0545:
+        middle = (low + high) / 2
+        low, high = (middle, high) if judge(start, raised(found.X, beside, middle))[1] < 0.0525 else (low, middle)
+        assert high - low > 1e-9
+    for claim, success in (("band", True), ("strict", False), ("saddle", True), ("", False)):
+        monkeypatch.setattr(paths, "_run_sciopt", claiming(raised(found.X, beside, low), claim, found.climbing))
+        outcome = run_one(start, "auto")
+        assert (outcome.success, outcome.claim) == (success, claim)
+        assert not outcome.false_certificate and not outcome.wrong_barrier
+    # A saddle is judged by the true force on the climbing image alone.
+    monkeypatch.setattr(paths, "_run_sciopt", claiming(raised(found.X, beside, 0.3), "saddle", found.climbing))
+    outcome = run_one(start, "auto")
+    assert outcome.success and outcome.fmax == pytest.approx(found.fmax_climbing, rel=1e-3)
+    for way, climbing in ((0.2, found.climbing), (0.0, found.climbing + 1), (0.0, None)):
+        monkeypatch.setattr(paths, "_run_sciopt", claiming(raised(found.X, top, way), "saddle", climbing))
+        outcome = run_one(start, "auto")
+        assert outcome.claimed and not outcome.success and outcome.false_certificate
+    # Wrong barriers and false certificates are not the same mistake.
+    monkeypatch.setattr(paths, "_run_sciopt", claiming(found.X, "band", found.climbing))
+    outcome = run_one(with_problem(start, barrier=start.problem.barrier + 0.02), "auto")
+    assert outcome.wrong_barrier and not outcome.false_certificate and not outcome.success
+    monkeypatch.setattr(paths, "_run_sciopt", claiming(raised(found.X, beside, 0.3), "band", found.climbing))
+    outcome = run_one(start, "auto")
+    assert outcome.false_certificate and not outcome.wrong_barrier and not outcome.success
+
+
+def test_saddles_are_judged_by_the_true_force(start: Start) -> None:
+    climbing = 2
+    atoms = start.coordinates.atoms(start.X[climbing + 1])
+    ends = start.coordinates.atoms(start.X[0])
+    atoms.calc, ends.calc = start.problem.calculator(), start.problem.calculator()
+    height, force = judge_saddle(start, Left(start.X, "saddle", "", 1, climbing))
+    assert height == pytest.approx(atoms.get_potential_energy() - ends.get_potential_energy(), abs=1e-9)
+    assert force == pytest.approx(np.linalg.norm(atoms.get_forces(), axis=1).max(), rel=1e-6)
+
+
+def test_claims_are_those_of_the_search() -> None:
+    def found(converged: bool, fmax: float, certify: str = "band", **more: Any) -> Any:
+        return SimpleNamespace(converged=converged, fmax=fmax, parameters={"certify": certify}, **more)
+
+    assert claim_of(found(False, 0.3)) == ""
+    assert claim_of(found(True, 0.04)) == "strict"
+    assert claim_of(found(True, 0.3, "saddle")) == "saddle"
+    # The fallback converged the band.
+    assert claim_of(found(True, 0.04, "saddle")) == "strict"
+    assert claim_of(found(True, 0.04, claim="band")) == "band"
+    assert claim_of(found(False, 0.04, claim="band")) == ""
+
+
+def test_saddle_searches_are_counted_with_their_checks(start: Start) -> None:
+    counting = Counting(start.problem.calculator)
+    outcome = run_one(with_problem(start, calculator=counting), "auto-saddle")
+    assert outcome.success and outcome.claim in ("saddle", "strict")
+    judged = 2 if outcome.claim == "saddle" else len(start.X)
+    assert outcome.calls == counting.calls - judged - 2
+    assert outcome.calls > outcome.rounds * judged_movable(start)
+
+
+class FoundBy:
+    """Stands in for `find_path`: remembers what it was asked, and uses the prior and the images a little."""
+
+    def __init__(self, **more: Any) -> None:
+        self.more = more
+
+    def __call__(self, initial: Any, final: Any, calculator: Any, *, path: np.ndarray, **options: Any) -> Any:
+        self.options = options
+        calls = {calculator: 4, options.get("prior"): 3}
+        for factory, amount in calls.items():
+            for k in range(amount if factory is not None else 0):
+                atoms = initial.copy()
+                atoms.positions[-1] += 0.01 * k
+                atoms.calc = factory()
+                atoms.get_forces()
+        values = {"converged": False, "reason": "", "history": [1, 2], "climbing": None}
+        return SimpleNamespace(X=path, **{**values, **self.more})
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gp", {"method": "gp"}),
+        ("gp-saddle", {"method": "gp", "certify": "saddle"}),
+        ("gp-strict", {"method": "gp", "certify": "strict"}),
+        ("gp-4", {"method": "gp", "batch": 4}),
+        ("auto", {"method": "auto"}),
+        ("lbfgs", {"method": "lbfgs"}),
+    ],
+)
+def test_names_stand_for_arguments(
+    method: str, options: dict[str, Any], start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called = FoundBy(fallback=True)
+    monkeypatch.setattr(paths, "find_path", called)
+    outcome = run_one(start, method, 77)
+    common = {"images": len(start.X) - 2, "spring": 0.1, "fmax": 0.05, "max_calls": 77}
+    assert called.options == {**common, **options}
+    assert (outcome.calls, outcome.prior_calls, outcome.rounds, outcome.fallback) == (2, 0, 2, True)
+
+
+def test_priors_are_counted_apart_and_only_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
+    called = FoundBy()
+    monkeypatch.setattr(paths, "find_path", called)
+    radical = next(starts("methoxy_hydroxymethyl", 1))
+    outcome = run_one(radical, "gp-prior-saddle")
+    assert called.options["certify"] == "saddle"
+    assert (outcome.calls, outcome.prior_calls) == (2, 3)
+    # GFN1-xTB in the spin state of the problem.
+    calculator = called.options["prior"]()
+    assert (calculator.parameters.method, calculator.parameters.multiplicity) == ("GFN1-xTB", 2)
+    assert outcome.cpu_seconds < 1.0
+    todo, skipped = applicable([NAME, "hcn_hnc", "muller_brown"], ["gp-prior", "auto"])
+    assert todo == {NAME: ["auto"], "hcn_hnc": ["gp-prior", "auto"], "muller_brown": ["auto"]}
+    assert skipped == {"gp-prior": 2}
+    assert [name for name in METHODS if not METHODS[name].applies(path_problem(NAME))] == [
+        "gp-prior",
+        "gp-prior-saddle",
+    ]
 
 
 @pytest.mark.parametrize("method", ["auto", "ase-fire"])
@@ -164,6 +325,10 @@ def test_all_outcomes_in_order() -> None:
     outcomes = list(benchmark(["muller_brown"], ["auto", "lbfgs"], count=2))
     assert [(o.seed, o.method) for o in outcomes] == [(0, "auto"), (0, "lbfgs"), (1, "auto"), (1, "lbfgs")]
     assert all(o.success for o in outcomes)
+    # What is done is not done again.
+    rest = list(benchmark(["muller_brown"], ["auto", "lbfgs"], count=2, done={o.key for o in outcomes[:3]}))
+    assert [o.key for o in rest] == [outcomes[3].key]
+    assert rest[0].calls == outcomes[3].calls
 
 
 def outcome(problem: str, seed: int, method: str, calls: int, success: bool = True, **more: Any) -> Outcome:
@@ -205,30 +370,80 @@ def test_tables_show_medians_successes_and_what_is_unseen() -> None:
     assert len({len(line) for line in (header, *rows)}) == 1
 
 
+def table_of(lines: list[str]) -> dict[str, dict[str, str]]:
+    """Cells of the first table of a summary by method and column."""
+    heads, rows = lines[1].split(), {}
+    for line in lines[2:]:
+        words = line.replace(" (", "(").split()
+        if len(words) != len(heads) + 1 or "/" not in words[1]:
+            break
+        rows[words[0]] = dict(zip(heads, words[1:], strict=True))
+    return rows
+
+
 def test_summaries_of_all_and_of_unseen_problems() -> None:
-    lines = list(summary_lines(SYNTHETIC, "ours"))
+    lines = list(summary_lines(SYNTHETIC))
     whole, unseen = (i for i, line in enumerate(lines) if not line.startswith(" "))
     assert "3 problems" in lines[whole] and "2 problems" in lines[unseen]
-
-    def of(method: str, begin: int) -> str:
-        return next(line for line in lines[begin:] if line.split()[0] == method and "succeeded" in line)
-
-    assert "4/5" in of("ours", whole) and "false claims   0" in of("ours", whole)
-    assert "4/5" in of("ase-x", whole) and "false claims   1" in of("ase-x", whole)
-    # The mean over problems, not over starts: sqrt(1 * 1/4).
-    assert "ours/ase-x: 0.50 (worst 1.00, a; 2 problems)" in of("ase-x", whole)
-    assert "ours/ase-y: 0.50 (worst 0.50, b; 1 problems)" in of("ase-y", whole)
-    assert "1/2" in of("ours", unseen)
-    assert "ours/ase-x: 0.25 (worst 0.25, b; 1 problems)" in of("ase-x", unseen)
+    all_of_them, fresh = table_of(lines[whole:]), table_of(lines[unseen:])
+    assert list(all_of_them) == ["ours", "ase-x", "ase-y"]
+    assert all_of_them["ours"]["succeeded"] == "4/5" and all_of_them["ours"]["unclaimed"] == "1"
+    assert all_of_them["ase-x"]["succeeded"] == "4/5" and all_of_them["ase-x"]["unclaimed"] == "0"
+    # Over problems, not over starts: medians 10 and 30; sqrt(1 * 4), and the smallest.
+    assert all_of_them["ours"]["median"] == "20.0"
+    assert all_of_them["ours"]["ase-x"] == "2.00(1.00)" and all_of_them["ours"]["ase-y"] == "2.00(2.00)"
+    assert all_of_them["ase-x"]["ase-x"] == "-"
+    assert fresh["ours"]["succeeded"] == "1/2" and fresh["ours"]["ase-x"] == "4.00(4.00)"
     # Medians: a 10 against 15, b 30 against the better one's 60.
     best = [line for line in lines if "best of ASE" in line]
     assert "at worst 0.67 (a)" in best[0] and "at worst 0.50 (b)" in best[1]
 
 
+def test_mistakes_are_told_apart() -> None:
+    runs = [
+        outcome("a", 0, "gp", 10, claim="band"),
+        outcome("a", 1, "gp", 11, success=False, claimed=True, fmax=0.056, claim="band"),
+        outcome("a", 2, "gp", 12, success=False, claimed=True, fmax=math.nan, claim="band"),
+        outcome("a", 3, "gp", 13, success=False, claimed=True, barrier_error=-0.03, claim="band", fallback=True),
+        outcome("a", 4, "gp", 14, success=False, note="gave up"),
+        outcome("a", 5, "gp", 15, success=False, claimed=True, fmax=0.052, claim="strict"),
+    ]
+    cells = table_of(list(summary_lines(runs)))["gp"]
+    assert (cells["succeeded"], cells["false"], cells["wrong"], cells["unclaimed"]) == ("1/6", "2", "1", "1")
+    assert cells["fallbacks"] == "1"
+    told = list(failure_lines(runs))
+    whats = ["false certificate", "false certificate", "wrong barrier", "no claim", "force"]
+    assert all(f"start {seed} gp: {what}" in line for seed, what, line in zip(range(1, 6), whats, told, strict=True))
+    assert "gave up" in told[3] and "-30.0 meV" in told[2]
+
+
+def test_overheads_priors_and_rounds_in_summaries() -> None:
+    runs = [
+        outcome("a", 0, "gp", 20, coordinates=50, cpu_seconds=1.0, rounds=20),
+        outcome("a", 1, "gp", 10, coordinates=50, cpu_seconds=1.0, rounds=10),
+        outcome("a", 0, "gp-4", 24, coordinates=50, cpu_seconds=1.2, rounds=5, prior_calls=30),
+        outcome("a", 1, "gp-4", 12, coordinates=50, cpu_seconds=1.2, rounds=5, prior_calls=50),
+        outcome("b", 0, "gp", 20, coordinates=51, cpu_seconds=9.0, rounds=20),
+        outcome("b", 0, "gp-4", 20, coordinates=299, cpu_seconds=9.0, rounds=0),
+        outcome("c", 0, "gp", 10, coordinates=300, cpu_seconds=2.0, rounds=10),
+        outcome("c", 1, "gp", 10, coordinates=525, cpu_seconds=2.5, success=False),
+        outcome("c", 0, "auto", 10, cpu_ms=3.0),
+    ]
+    lines = list(summary_lines(runs))
+    cells = table_of(lines)
+    assert (cells["gp"]["ms/call"], cells["gp"]["s/path"]) == ("75.0", "2.50")
+    assert (cells["gp-4"]["ms/call"], cells["gp-4"]["s/path"], cells["gp-4"]["prior"]) == ("75.0", "-", "40")
+    # What older files do not hold is not zero.
+    assert (cells["auto"]["ms/call"], cells["auto"]["s/path"], cells["auto"]["prior"]) == ("-", "-", "-")
+    # Rounds: sqrt(5/20 * 5/10); evaluations: sqrt(1.2² * 1) over problems a and b.
+    (serial,) = [line for line in lines if "gp-4 against gp" in line]
+    assert "0.35 times the rounds" in serial and "1.10 times the evaluations" in serial
+
+
 def test_tables_of_nothing_but_failures() -> None:
     failed = [outcome("a", 0, "ours", 10, success=False), outcome("a", 0, "ase-x", 10, success=False)]
     assert "- (0/1)" in list(path_table(failed))[1]
-    assert all("nan" not in line for line in summary_lines(failed, "ours"))
+    assert all("nan" not in line for line in summary_lines(failed))
 
 
 def test_the_free_potential_has_true_forces(rng: np.random.Generator) -> None:
