@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.linalg import LinAlgError
 
 from sciopt.surrogate.covariance import Geometry, covariance, energy_columns
-from sciopt.surrogate.factor import Factor
+from sciopt.surrogate.factor import JITTER, Factor, factorised
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from sciopt.surrogate.kernels import Kernel
 
 __all__ = ["DenseSolution", "Trained", "train"]
-
-# Relative to the unit variance of the kernel.
-_JITTER = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,35 +67,19 @@ def train(
     if earlier is not None:
         new, old = geometry.since(known), geometry.until(known)
         corner = covariance(new, new, kernel, length)
-        _diagonal(corner)[:] += _noise(geometry, data, variance)[len(earlier.white) :]
+        np.einsum("ii->i", corner)[:] += _noise(geometry, data, variance)[len(earlier.white) :]
         factor = earlier.factor.extended(covariance(old, new, kernel, length), corner)
         if factor is not None:
             white = factor.continued(earlier.white, _targets(geometry, data)[len(earlier.white) :])
             return Trained(kernel, length, variance, factor, white)
-    factor = _factor(geometry, data, kernel, length, variance)
+    factor = factorised(lambda: covariance(geometry, geometry, kernel, length), _noise(geometry, data, variance))
     return Trained(kernel, length, variance, factor, factor.whiten(_targets(geometry, data)))
-
-
-def _factor(geometry: Geometry, data: Observations, kernel: Kernel, length: float, variance: float) -> Factor:
-    noise = _noise(geometry, data, variance)
-    # Nearly equal configurations; more noise is the honest reading of them.
-    for more in (0.0, *(10.0**exponent for exponent in range(-9, -2))):
-        K = covariance(geometry, geometry, kernel, length)
-        _diagonal(K)[:] += noise + more
-        factor = Factor.of(K)
-        if factor is not None:
-            return factor
-    raise LinAlgError("the covariance of the observations is not positive definite, even with a noise of 1e-3")
-
-
-def _diagonal(K: Array) -> Array:
-    return np.einsum("ii->i", K)
 
 
 def _noise(geometry: Geometry, data: Observations, variance: float) -> Array:
     noise = np.repeat(data.force_noise[:, None] ** 2, geometry.rows.shape[1], axis=1)
     noise[:, 0] = data.energy_noise**2
-    return noise.ravel() / variance + _JITTER
+    return noise.ravel() / variance + JITTER
 
 
 def _targets(geometry: Geometry, data: Observations) -> Array:
@@ -141,7 +121,7 @@ class DenseSolution:
     ) -> DenseSolution:
         """Solve for the weights."""
         mean, z = trained.centred(constant)
-        weights = trained.factor.unwhiten(z).reshape(len(geometry), -1)
+        weights = trained.factor.unwhiten(z[:, None]).reshape(len(geometry), -1)
         forces = np.einsum("inr,ir->in", geometry.basis, weights[:, 1:])
         return cls(mean, weights[:, 0], forces, features, geometry, trained, others)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.linalg import LinAlgError
 from scipy.linalg.blas import dtrsm
 from scipy.linalg.lapack import dpotrf
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
 
-__all__ = ["Factor"]
+__all__ = ["JITTER", "Factor", "factorised"]
+
+JITTER = 1e-10
+"""Least noise, relative to the unit variance of a kernel."""
 
 
 class _Panel(NamedTuple):
@@ -86,13 +91,35 @@ class Factor:
             start = stop
         return solved
 
-    def unwhiten(self, z: Array) -> Array:
-        """``L^-T z`` for (M,)."""
-        solved = z.copy()
-        stop = len(z)
+    def unwhiten(self, columns: Array) -> Array:
+        """``L^-T columns`` for (M, c)."""
+        solved = columns.copy()
+        stop = len(columns)
         for left, corner in reversed(self.panels):
             start = stop - len(corner)
-            solved[start:stop] = dtrsm(1.0, corner, solved[start:stop, None], lower=0)[:, 0]
-            solved[:start] -= solved[start:stop] @ left
+            solved[start:stop] = dtrsm(1.0, corner, solved[start:stop], lower=0)
+            solved[:start] -= left.T @ solved[start:stop]
             stop = start
         return solved
+
+    def solve(self, columns: Array) -> Array:
+        """``K^-1 columns`` for (M, c)."""
+        return self.unwhiten(self.whiten(columns))
+
+
+def factorised(build: Callable[[], Array], noise: Array) -> Factor:
+    """The factor of a covariance, lower triangle, with `noise` (M,) on its diagonal.
+
+    Raises
+    ------
+    LinAlgError
+        If the covariance is not one, even with a lot more noise.
+    """
+    # Nearly equal configurations; more noise is the honest reading of them.
+    for more in (0.0, *(10.0**exponent for exponent in range(-9, -2))):
+        K = build()
+        np.einsum("ii->i", K)[:] += noise + more
+        factor = Factor.of(K)
+        if factor is not None:
+            return factor
+    raise LinAlgError("the covariance of the observations is not positive definite, even with a noise of 1e-3")

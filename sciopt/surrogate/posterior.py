@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from sciopt.surrogate.expansion import Expansion
 from sciopt.surrogate.threads import one_thread
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.surrogate.data import Observations
-    from sciopt.surrogate.kernels import Radial
     from sciopt.surrogate.process import GaussianProcess
 
 __all__ = ["Posterior", "Solution"]
@@ -42,26 +42,6 @@ class Solution(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Expansion:
-    """The data as predictions need them: features about their centre, and ``w_j = J_j beta_j``, one below the other.
-
-    Attributes
-    ----------
-    center
-        (D,).
-    both
-        (2 N, D) features of the data, and w.
-    squares, along
-        (N,) their squared norms, and their products with w.
-    """
-
-    center: Array
-    both: Array
-    squares: Array
-    along: Array
-
-
-@dataclass(frozen=True, eq=False)
 class Posterior:
     """What a Gaussian process believes after it has seen data.
 
@@ -82,36 +62,15 @@ class Posterior:
     solution: Solution
 
     @cached_property
-    def _expansion(self) -> _Expansion:
-        values = self.process.features.at(self.data.X)
-        center = values.phi.mean(axis=0)
-        features, pushed = values.phi - center, values.push(self.solution.force_weights)
-        squares, along = ((part * features).sum(axis=1) for part in (features, pushed))
-        return _Expansion(center, np.vstack([features, pushed]), squares, along)
-
-    def _against_data(self, phi: Array) -> tuple[Radial, Array, Array]:
-        """For features (B, D): kernel terms (B, N), ``d.w`` (B, N), and the features about the centre of the data."""
-        known = self._expansion
-        phi = phi - known.center
-        products = phi @ known.both.T
-        count = len(known.squares)
-        s = known.squares - 2.0 * products[:, :count]
-        s += np.einsum("ij,ij->i", phi, phi)[:, None]
-        radial = self.process.radial.radial(np.maximum(s, 0.0, out=s), self.length)
-        return radial, products[:, count:] - known.along, phi
+    def _expansion(self) -> Expansion:
+        values, solution = self.process.features.at(self.data.X), self.solution
+        return Expansion.of(values.phi, solution.energy_weights, values.push(solution.force_weights))
 
     def predict(self, X: Array) -> tuple[Array, Array]:
-        """Energies (B,) in eV and forces (B, n) at X (B, n).
-
-        ``E = m + sum_j alpha_j k_j - a_j d_j.w_j``, ``w_j = J_j beta_j``, for the weights alpha, beta of the data.
-        """
+        """Energies (B,) in eV and forces (B, n) at X (B, n)."""
         values = self.process.features.at(X)
-        radial, along, phi = self._against_data(values.phi)
-        alpha = self.solution.energy_weights
-        energies = self.solution.mean + radial.k @ alpha - np.einsum("ij,ij->i", radial.a, along)
-        c = radial.b * along - radial.a * alpha
-        gradient = c.sum(axis=1)[:, None] * phi - np.hstack([c, radial.a]) @ self._expansion.both
-        return energies, -values.pull(gradient)
+        energies, gradients = self._expansion.at(values.phi, self.process.radial, self.length)
+        return energies + self.solution.mean, -values.pull(gradients)
 
     @one_thread
     def energy_deviations(self, X: Array) -> Array:
@@ -138,12 +97,12 @@ class Posterior:
         ``H_phi = sum_j c_j 1 + (alpha_j b_j - e_j d.w) d d^T + b_j (d w^T + w d^T)``, ``c_j = b_j d.w - alpha_j a_j``;
         ``H = J^T H_phi J + sum_k g_k d2phi_k/dx2``.
         """
-        features, alpha = self.process.features, self.solution.energy_weights
+        features, known = self.process.features, self._expansion
         values = features.at(x[None])
-        terms, along, phi = self._against_data(values.phi)
-        (a, b, e), along = (term[0] for term in terms[1:]), along[0]
-        data, w = np.split(self._expansion.both, 2)
-        d = phi - data
+        radial, along, here = known.terms(values.phi, self.process.radial, self.length)
+        a, b, e, along = radial.a[0], radial.b[0], radial.e[0], along[0]
+        w, alpha = known.both[len(known.alpha) :], known.alpha
+        d = here - known.both[: len(alpha)]
         c = b * along - alpha * a
         gradient = c @ d - a @ w
         repeated = features.at(np.repeat(x[None], len(d), axis=0))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,14 @@ import numpy as np
 from sciopt.core.errors import InputError
 from sciopt.surrogate.covariance import Geometry
 from sciopt.surrogate.dense import DenseSolution, Trained, train
+from sciopt.surrogate.fixed_metric import FixedMetric, Frame, Told
 from sciopt.surrogate.kernels import KERNELS, Kernel
 from sciopt.surrogate.posterior import Posterior
+from sciopt.surrogate.structured import Solved, StructuredSolution, solve_structured
 from sciopt.surrogate.threads import one_thread
 
 if TYPE_CHECKING:
+    from sciopt.core.types import Array
     from sciopt.surrogate.data import Observations
     from sciopt.surrogate.features import Features
 
@@ -25,6 +29,11 @@ __all__ = ["GaussianProcess", "Posterior"]
 _RATIO = 1.35
 # How far the signal variance may move before the noise, which is relative to it in factors, is set anew.
 _DRIFT = 1.4
+# Rows that are factorised when iterations stall; above, this factor on the noise of the forces.
+_AFFORDABLE = 5000
+_NOISIER = 5.0
+
+_LOG = logging.getLogger("sciopt")
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,11 @@ class GaussianProcess:
         Bounds of the signal's standard deviation, eV.
     constant
         Whether there is a constant mean to be found; otherwise it is zero.
+    structured
+        From how many coordinates on equations are solved by conjugate gradients, and deviations told by a model in a
+        fixed metric. Fewer coordinates are cheaper to factorise, and hardly converge.
+    dense_rows
+        Rows, N (n+1), from which on it is done for fewer coordinates too.
     """
 
     features: Features
@@ -59,6 +73,8 @@ class GaussianProcess:
     belief: float = 5.0
     deviation: tuple[float, float] = (0.01, 10.0)
     constant: bool = True
+    structured: int = 90
+    dense_rows: int = 3500
 
     def __post_init__(self) -> None:
         if isinstance(self.kernel, str) and self.kernel not in KERNELS:
@@ -87,8 +103,15 @@ class GaussianProcess:
         """
         if not len(data):
             raise InputError("a Gaussian process needs at least one observation to be fitted")
-        length = previous.length if previous is not None else self.length
-        variance = self._clipped(previous.variance if previous is not None else 1.0)
+        if self.features.coordinates >= self.structured or len(data) * (self.features.rank + 1) > self.dense_rows:
+            return self._fit_structured(data, previous, optimize)
+        return self._fit_dense(data, previous, optimize)
+
+    def _fit_dense(
+        self, data: Observations, previous: Posterior | None, optimize: bool, length: float | None = None
+    ) -> Posterior:
+        start, variance = self._start(previous)
+        length = start if length is None else length
         earlier = self._continued(data, previous, variance)
         if earlier is None:
             geometry = Geometry.of(self.features, self.features.at(data.X))
@@ -100,22 +123,79 @@ class GaussianProcess:
         cache = {} if earlier is None else {one.length: one for one in (earlier.trained, *earlier.others)}
         trained: dict[float, Trained] = {}
 
-        def evidence(length: float) -> float:
+        def at(length: float) -> Trained:
             if length not in trained:
                 trained[length] = train(geometry, data, self.radial, length, variance, cache.get(length))
-            log_length = np.log(length / self.length)
-            return trained[length].evidence(self.constant)[0] - 0.5 * self.belief * (log_length / self.spread) ** 2
+            return trained[length]
 
         if optimize:
-            length = self._search(evidence, length)
-        evidence(length)
-        found = self._clipped(trained[length].evidence(self.constant)[1])
-        best = trained.pop(length)
-        others = tuple(one for one in trained.values() if abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO))
+            length = self._search(lambda length: at(length).evidence(self.constant)[0], length)
+        best = at(length)
+        found = self._clipped(best.evidence(self.constant)[1])
+        others = tuple(
+            one for one in trained.values() if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO)
+        )
         if earlier is None or abs(np.log(found / variance)) > np.log(_DRIFT):
             best, others = train(geometry, data, self.radial, length, found, None), ()
         solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
         return Posterior(self, data, length, found, solution)
+
+    def _fit_structured(self, data: Observations, previous: Posterior | None, optimize: bool) -> Posterior:
+        """Hyperparameters from the model in a fixed metric, weights by conjugate gradients."""
+        length, variance = self._start(previous)
+        values, y = self.features.at(data.X), np.column_stack([data.energies, data.forces])
+        earlier = previous.solution if previous is not None else None
+        frame = Frame.of(values, data.X, earlier.fixed.frame if isinstance(earlier, StructuredSolution) else None)
+        told = Told.of(frame, data)
+        tried: dict[float, tuple[float, float]] = {}
+
+        def evidence(length: float) -> float:
+            if length not in tried:
+                fixed = FixedMetric.of(frame, data, self.radial, length, variance)
+                tried[length] = fixed.evidence(told, self.constant)
+            return tried[length][0]
+
+        if optimize:
+            length = self._search(evidence, length)
+        if previous is None:
+            evidence(length)
+            variance = self._clipped(tried[length][1])
+        affordable = len(data) * (self.features.rank + 1) <= _AFFORDABLE
+        if affordable and isinstance(earlier, DenseSolution):
+            # Conjugate gradients have stalled before.
+            return self._fit_dense(data, previous, False, length)
+        weights = np.zeros_like(y)
+        if previous is not None and data.continues(previous.data):
+            solution = previous.solution
+            weights[: len(previous.data)] = np.column_stack([solution.energy_weights, solution.force_weights])
+
+        def solve(data: Observations, variance: float, weights: Array) -> tuple[Solved, FixedMetric]:
+            fixed = FixedMetric.of(frame, data, self.radial, length, variance)
+            return solve_structured(values, data, fixed, weights, self.constant), fixed
+
+        solved, fixed = solve(data, variance, weights)
+        if not solved.converged:
+            stalled = f"the surrogate's equations ({y.size} rows) stalled after {solved.iterations} iterations"
+            if affordable:
+                _LOG.info("%s: solved by factorisation", stalled)
+                return self._fit_dense(data, previous, False, length)
+            _LOG.warning("%s: forces are taken to be %g times as noisy", stalled, _NOISIER)
+            noisier = replace(data, force_noise=_NOISIER * data.force_noise)
+            solved, fixed = solve(noisier, variance, solved.weights)
+        found = self._clipped(float(np.vdot(solved.weights, y)) / y.size)
+        if solved.converged and abs(np.log(found / variance)) > np.log(_DRIFT):
+            solved, fixed = solve(data, found, solved.weights)
+            found = self._clipped(float(np.vdot(solved.weights, y)) / y.size)
+        solution = StructuredSolution(
+            solved.mean, solved.weights[:, 0], solved.weights[:, 1:], fixed, solved.iterations
+        )
+        return Posterior(self, data, length, found, solution)
+
+    def _start(self, previous: Posterior | None) -> tuple[float, float]:
+        """Length scale and signal variance of `previous`, or of the prior."""
+        if previous is None:
+            return self.length, self._clipped(1.0)
+        return previous.length, self._clipped(previous.variance)
 
     def _clipped(self, variance: float) -> float:
         low, high = self.deviation
@@ -131,12 +211,16 @@ class GaussianProcess:
         return solution if abs(np.log(variance / solution.trained.variance)) <= np.log(_DRIFT) else None
 
     def _search(self, evidence: Callable[[float], float], length: float, steps: int = 4) -> float:
-        """Uphill in log length on a grid of factors `_RATIO`."""
+        """Uphill in log length on a grid of factors `_RATIO`, the prior included."""
         low, high = self.lengths
+
+        def posterior(length: float) -> float:
+            return evidence(length) - 0.5 * self.belief * (np.log(length / self.length) / self.spread) ** 2
+
         for _ in range(steps):
             # Rounded, so that what was factorised is found again.
             around = (length, max(round(length / _RATIO, 9), low), min(round(length * _RATIO, 9), high))
-            best = max(around, key=evidence)
+            best = max(around, key=posterior)
             if best == length:
                 break
             length = best

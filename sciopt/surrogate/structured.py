@@ -1,0 +1,163 @@
+"""Gaussian-process algebra without matrices: conjugate gradients, preconditioned by the solution in a fixed metric."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sciopt.surrogate.covariance import squared_distances
+from sciopt.surrogate.expansion import summed
+from sciopt.surrogate.factor import JITTER
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array
+    from sciopt.surrogate.data import Observations
+    from sciopt.surrogate.features import FeatureValues
+    from sciopt.surrogate.fixed_metric import FixedMetric
+
+__all__ = ["StructuredSolution", "conjugate_gradients", "covariance_product", "solve_structured"]
+
+# Largest residual of an energy (eV) or a force (eV per unit of x), and iterations after which to give up.
+_TOLERANCE = 1e-4
+_ITERATIONS = 200
+
+
+def covariance_product(values: FeatureValues, data: Observations, fixed: FixedMetric) -> Callable[[Array], Array]:
+    """The map from weights (N, n+1) of energies and forces to ``(K + noise) w``, without K.
+
+    Parameters
+    ----------
+    values
+        Features of the data.
+    data
+        The observations: their noise.
+    fixed
+        Gives kernel, length scale and the variance that the noise is relative to.
+    """
+    phi = values.phi - values.phi.mean(axis=0)
+    radial = fixed.kernel.radial(squared_distances(phi, phi), fixed.length)
+    noise = np.repeat(data.force_noise[:, None] ** 2, data.X.shape[1] + 1, axis=1)
+    noise[:, 0] = data.energy_noise**2
+    noise = noise / fixed.variance + JITTER
+
+    def product(weights: Array) -> Array:
+        pushed = values.push(weights[:, 1:])
+        along = phi @ pushed.T - np.einsum("jD,jD->j", phi, pushed)
+        energies, gradients = summed(radial, along, weights[:, 0], phi, np.vstack([phi, pushed]))
+        out = noise * weights
+        out[:, 0] += energies
+        out[:, 1:] -= values.pull(gradients)
+        return out
+
+    return product
+
+
+class Solved(NamedTuple):
+    """Weights (N, n+1), the constant mean, how many iterations that took, and whether it is accurate."""
+
+    weights: Array
+    mean: float
+    iterations: int
+    converged: bool
+
+
+def conjugate_gradients(
+    product: Callable[[Array], Array],
+    precondition: Callable[[Array], Array],
+    y: Array,
+    start: Array,
+    constant: bool,
+    tolerance: float = _TOLERANCE,
+    iterations: int = _ITERATIONS,
+) -> Solved:
+    """Solve ``K w + m e = y`` for w, and for the mean m of the energies under ``e.w = 0``.
+
+    e has ones beside energies; the generalised-least-squares mean is the multiplier of that constraint, on which the
+    iterates stay: Gould, Hribar and Nocedal 2001, doi 10.1137/S1064827598345667.
+
+    Parameters
+    ----------
+    product, precondition
+        ``K w`` and an approximation of ``K^-1 y``.
+    y, start
+        (N, n+1) right-hand side and a first guess; weights of its energies must sum to zero if there is a mean.
+    constant
+        Whether there is a mean; otherwise it is zero.
+    tolerance, iterations
+        Largest component of the residual that is left, and when to give up.
+    """
+    one = np.zeros_like(y)
+    one[:, 0] = 1.0
+    ones = precondition(one) if constant else one
+    total = float(ones[:, 0].sum())
+
+    def projected(residual: Array) -> tuple[Array, float]:
+        direction = precondition(residual)
+        mean = float(direction[:, 0].sum()) / total if constant else 0.0
+        return direction - mean * ones if constant else direction, mean
+
+    weights = start.copy()
+    residual = y - product(weights) if start.any() else y.copy()
+    z, mean = projected(residual)
+    p, rz = z, float(np.vdot(residual, z))
+    for iteration in range(iterations):
+        if np.abs(residual - mean * one).max() < tolerance:
+            return Solved(weights, mean, iteration, True)
+        moved = product(p)
+        step = rz / float(np.vdot(p, moved))
+        weights = weights + step * p
+        residual = residual - step * moved
+        z, mean = projected(residual)
+        last, rz = rz, float(np.vdot(residual, z))
+        p = z + rz / last * p
+    return Solved(weights, mean, iterations, False)
+
+
+@dataclass(frozen=True, eq=False)
+class StructuredSolution:
+    """Weights of the data; deviations come from the model in a fixed metric.
+
+    Attributes
+    ----------
+    mean
+        The constant mean, eV.
+    energy_weights, force_weights
+        (N,) and (N, n), ``K^-1 (y - mean)``.
+    fixed
+        The model in a fixed metric.
+    iterations
+        How many products it took.
+    """
+
+    mean: float
+    energy_weights: Array
+    force_weights: Array
+    fixed: FixedMetric
+    iterations: int
+
+    def energy_variances(self, X: Array) -> Array:
+        """(B,) posterior variances of energies at X (B, n), in units of the signal variance."""
+        return self.fixed.energy_variances(X)
+
+    def force_variances(self, X: Array, without: Array | None) -> Array:
+        """(B, n) of the force components, those along `without` (B, n) left out."""
+        return self.fixed.force_variances(X, without)
+
+
+def solve_structured(
+    values: FeatureValues,
+    data: Observations,
+    fixed: FixedMetric,
+    start: Array,
+    constant: bool,
+    force_noise: float = 1.0,
+) -> Solved:
+    """The weights of the data, from a first guess (N, n+1)."""
+    y = np.column_stack([data.energies, data.forces])
+    if constant:
+        # Where a mean is found, weights of energies sum to zero.
+        start = start - np.eye(1, y.shape[1]) * start[:, 0].mean()
+    return conjugate_gradients(covariance_product(values, data, fixed), fixed.solve, y, start, constant)
