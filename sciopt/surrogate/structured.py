@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["StructuredSolution", "conjugate_gradients", "covariance_product", "solve_structured"]
 
-# Largest residual of an energy (eV) or a force (eV per unit of x), and iterations after which to give up.
-_TOLERANCE = 1e-4
+# Largest residuals of an energy (eV) and of a force (eV per unit of x), and iterations after which to give up.
+_TOLERANCE = (5e-5, 3e-4)
 _ITERATIONS = 200
 
 
@@ -70,7 +70,7 @@ def conjugate_gradients(
     y: Array,
     start: Array,
     constant: bool,
-    tolerance: float = _TOLERANCE,
+    tolerance: tuple[float, float] = _TOLERANCE,
     iterations: int = _ITERATIONS,
 ) -> Solved:
     """Solve ``K w + m e = y`` for w, and for the mean m of the energies under ``e.w = 0``.
@@ -87,30 +87,34 @@ def conjugate_gradients(
     constant
         Whether there is a mean; otherwise it is zero.
     tolerance, iterations
-        Largest component of the residual that is left, and when to give up.
+        Largest residual of an energy and of a force that may be left, and when to give up.
     """
+    allowed = np.full(y.shape[1], tolerance[1])
+    allowed[0] = tolerance[0]
     one = np.zeros_like(y)
     one[:, 0] = 1.0
     ones = precondition(one) if constant else one
     total = float(ones[:, 0].sum())
 
-    def projected(residual: Array) -> tuple[Array, float]:
+    def projected(residual: Array) -> tuple[Array, Array, float]:
+        """The direction that keeps the constraint; the residual without its part along e, which rounding feeds on."""
         direction = precondition(residual)
-        mean = float(direction[:, 0].sum()) / total if constant else 0.0
-        return direction - mean * ones if constant else direction, mean
+        if not constant:
+            return direction, residual, 0.0
+        mean = float(direction[:, 0].sum()) / total
+        return direction - mean * ones, residual - mean * one, mean
 
     weights = start.copy()
-    residual = y - product(weights) if start.any() else y.copy()
-    z, mean = projected(residual)
+    z, residual, mean = projected(y - product(weights) if start.any() else y)
     p, rz = z, float(np.vdot(residual, z))
     for iteration in range(iterations):
-        if np.abs(residual - mean * one).max() < tolerance:
+        if (np.abs(residual) < allowed).all():
             return Solved(weights, mean, iteration, True)
         moved = product(p)
         step = rz / float(np.vdot(p, moved))
         weights = weights + step * p
-        residual = residual - step * moved
-        z, mean = projected(residual)
+        z, residual, more = projected(residual - step * moved)
+        mean += more
         last, rz = rz, float(np.vdot(residual, z))
         p = z + rz / last * p
     return Solved(weights, mean, iterations, False)
