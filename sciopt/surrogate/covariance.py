@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.surrogate.features import Features, FeatureValues
-    from sciopt.surrogate.kernels import Kernel, Radial
+    from sciopt.surrogate.kernels import Kernel
 
 __all__ = ["Geometry", "covariance", "energy_columns", "squared_distances"]
 
@@ -74,11 +74,6 @@ def squared_distances(a: Array, b: Array) -> Array:
     return np.maximum((a * a).sum(1)[:, None] + (b * b).sum(1)[None, :] - 2.0 * a @ b.T, 0.0)
 
 
-def _centred(A: Geometry, B: Geometry) -> tuple[Array, Array]:
-    center = A.phi.mean(axis=0)
-    return A.phi - center, B.phi - center
-
-
 def _along(A: Geometry, a: Array, b: Array) -> Array:
     """(N_A, r + 1, N_B) ``J_A^T d`` with ``d = a - b``; the first of the rows is zero."""
     return np.einsum("imD,iD->im", A.rows, a)[:, :, None] - A.rows @ b.T
@@ -90,7 +85,8 @@ def covariance(A: Geometry, B: Geometry, kernel: Kernel, length: float) -> Array
     ``<E E'> = k``, ``<E F'> = -a J'^T d``, ``<F E'> = a J^T d``, ``<F F'> = J^T (a I - b d d^T) J'``; d = phi - phi'.
     A covariance of a batch with itself is filled on and below the diagonal blocks only.
     """
-    a, b = _centred(A, B)
+    center = A.phi.mean(axis=0)
+    a, b = A.phi - center, B.phi - center
     radial = kernel.radial(squared_distances(a, b), length)
     size = A.rows.shape[1]
     left, right = A.rows.reshape(len(A) * size, -1), B.rows.reshape(len(B) * size, -1)
@@ -101,13 +97,14 @@ def covariance(A: Geometry, B: Geometry, kernel: Kernel, length: float) -> Array
     return K
 
 
-def energy_columns(A: Geometry, B: Geometry, kernel: Kernel, length: float) -> Array:
-    """(N_A (r+1), N_B) covariance of everything in A with the energies of B."""
-    a, b = _centred(A, B)
-    radial: Radial = kernel.radial(squared_distances(a, b), length)
+def energy_columns(A: Geometry, phi: Array, kernel: Kernel, length: float) -> Array:
+    """(N_A (r+1), B) covariance of everything in A with the energies at features phi (B, D)."""
+    center = A.phi.mean(axis=0)
+    a, b = A.phi - center, phi - center
+    radial = kernel.radial(squared_distances(a, b), length)
     columns = radial.a[:, None, :] * _along(A, a, b)
     columns[:, 0] = radial.k
-    return columns.reshape(-1, len(B))
+    return columns.reshape(-1, len(phi))
 
 
 @numba.njit(cache=True)

@@ -127,8 +127,8 @@ class DenseSolution:
 
     def energy_variances(self, X: Array) -> Array:
         """(B,) posterior variances of energies at X (B, n), in units of the signal variance."""
-        here = Geometry.of(self.features, self.features.at(X))
-        columns = energy_columns(self.geometry, here, self.trained.kernel, self.trained.length)
+        phi = self.features.at(X).phi
+        columns = energy_columns(self.geometry, phi, self.trained.kernel, self.trained.length)
         explained = self.trained.factor.whiten(columns)
         return 1.0 - np.einsum("ij,ij->j", explained, explained)
 

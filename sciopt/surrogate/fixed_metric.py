@@ -2,7 +2,7 @@
 
 With features ``z = R^T x``, ``R R^T = G``, forces orthogonal to all differences of the data share one (N, N)
 covariance; only the span of the differences needs a dense matrix. De Roos, Gessner and Hennig 2021, High-dimensional
-Gaussian process inference with derivatives, ICML, arXiv:2102.07542.
+Gaussian process inference with derivatives, ICML, doi 10.48550/arXiv.2102.07542.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["FixedMetric", "Frame", "Metric", "Told"]
 
-# Configurations whose J^T J are averaged; a floor under the eigenvalues relative to their mean; most dimensions of the
-# span. They decide how many iterations the exact equations take, not what they are solved to.
+# Configurations whose J^T J are averaged; a floor under the eigenvalues relative to their mean; most rows of the dense
+# part, N (m+1). They decide how many iterations the exact equations take, not what they are solved to.
 _AVERAGED = 4
 _FLOOR = 1e-2
-_SPAN = 30
+_ROWS = 2500
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +103,7 @@ class Frame:
         center = X.mean(axis=0)
         Z = (X - center) @ metric.root
         _, sizes, directions = np.linalg.svd(Z, full_matrices=False)
-        kept = min(int((sizes > 1e-7 * max(sizes[0], 1e-9)).sum()), _SPAN)
+        kept = min(int((sizes > 1e-7 * max(sizes[0], 1e-9)).sum()), max(_ROWS // len(X) - 1, 1))
         span = np.ascontiguousarray(directions[:kept].T)
         pulled = solve_triangular(metric.root, span, lower=True, trans=1, check_finite=False)
         return cls(metric, center, span, Z @ span, np.ascontiguousarray(pulled))
@@ -226,7 +226,7 @@ class FixedMetric:
     def energy_variances(self, X: Array) -> Array:
         """(B,) posterior variances of energies at X (B, n), in units of the signal variance."""
         points, _ = self.frame.place(X)
-        explained = self._explained(energy_columns(self.frame.geometry(1), points, self.kernel, self.length))
+        explained = self._explained(energy_columns(self.frame.geometry(1), points.phi, self.kernel, self.length))
         return 1.0 - np.einsum("ij,ij->j", explained, explained)
 
     def force_variances(self, X: Array, without: Array | None) -> Array:

@@ -66,6 +66,7 @@ class Posterior:
         values, solution = self.process.features.at(self.data.X), self.solution
         return Expansion.of(values.phi, solution.energy_weights, values.push(solution.force_weights))
 
+    @one_thread
     def predict(self, X: Array) -> tuple[Array, Array]:
         """Energies (B,) in eV and forces (B, n) at X (B, n)."""
         values = self.process.features.at(X)

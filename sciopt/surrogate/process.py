@@ -15,7 +15,7 @@ from sciopt.surrogate.dense import DenseSolution, Trained, train
 from sciopt.surrogate.fixed_metric import FixedMetric, Frame, Told
 from sciopt.surrogate.kernels import KERNELS, Kernel
 from sciopt.surrogate.posterior import Posterior
-from sciopt.surrogate.structured import Solved, StructuredSolution, solve_structured
+from sciopt.surrogate.structured import StructuredSolution, solve_structured
 from sciopt.surrogate.threads import one_thread
 
 if TYPE_CHECKING:
@@ -63,6 +63,23 @@ class GaussianProcess:
         fixed metric. Fewer coordinates are cheaper to factorise, and hardly converge.
     dense_rows
         Rows, N (n+1), from which on it is done for fewer coordinates too.
+
+    Raises
+    ------
+    InputError
+        For an unknown kernel, or a length scale outside its bounds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sciopt.surrogate import Cartesian, Observations
+    >>> parabola = Observations.none(1)
+    >>> for x in (-1.0, 0.0, 1.0):
+    ...     parabola = parabola.add(np.array([x]), x * x, np.array([-2 * x]), 1e-3, 1e-3)
+    >>> posterior = GaussianProcess(Cartesian(1), length=2.0, lengths=(0.5, 5.0)).fit(parabola)
+    >>> energies, forces = posterior.predict(np.array([[0.5]]))
+    >>> energies.round(2), forces.round(2)
+    (array([0.25]), array([[-1.]]))
     """
 
     features: Features
@@ -100,6 +117,11 @@ class GaussianProcess:
             its observations are the first ones of `data`.
         optimize
             Whether to search for the length scale; otherwise that of `previous` is kept.
+
+        Raises
+        ------
+        InputError
+            Without observations.
         """
         if not len(data):
             raise InputError("a Gaussian process needs at least one observation to be fitted")
@@ -144,7 +166,8 @@ class GaussianProcess:
         """Hyperparameters from the model in a fixed metric, weights by conjugate gradients."""
         length, variance = self._start(previous)
         values, y = self.features.at(data.X), np.column_stack([data.energies, data.forces])
-        earlier = previous.solution if previous is not None else None
+        known = previous is not None and previous.process.features is self.features
+        earlier = previous.solution if previous is not None and known else None
         frame = Frame.of(values, data.X, earlier.fixed.frame if isinstance(earlier, StructuredSolution) else None)
         told = Told.of(frame, data)
         tried: dict[float, tuple[float, float]] = {}
@@ -162,33 +185,32 @@ class GaussianProcess:
             variance = self._clipped(tried[length][1])
         affordable = len(data) * (self.features.rank + 1) <= _AFFORDABLE
         if affordable and isinstance(earlier, DenseSolution):
-            # Conjugate gradients have stalled before.
+            # Iterations have stalled before, or rows were fewer: what is factorised is continued.
             return self._fit_dense(data, previous, False, length)
         weights = np.zeros_like(y)
-        if previous is not None and data.continues(previous.data):
-            solution = previous.solution
-            weights[: len(previous.data)] = np.column_stack([solution.energy_weights, solution.force_weights])
+        if previous is not None and earlier is not None and data.continues(previous.data):
+            weights[: len(previous.data)] = np.column_stack([earlier.energy_weights, earlier.force_weights])
 
-        def solve(data: Observations, variance: float, weights: Array) -> tuple[Solved, FixedMetric]:
+        def solve(data: Observations, variance: float, weights: Array) -> tuple[StructuredSolution, float]:
             fixed = FixedMetric.of(frame, data, self.radial, length, variance)
-            return solve_structured(values, data, fixed, weights, self.constant), fixed
+            solved = solve_structured(values, data, fixed, weights, self.constant)
+            weights = solved.weights
+            found = self._clipped(float(np.vdot(weights, y)) / y.size)
+            return StructuredSolution(solved, fixed), weights, found
 
-        solved, fixed = solve(data, variance, weights)
-        if not solved.converged:
-            stalled = f"the surrogate's equations ({y.size} rows) stalled after {solved.iterations} iterations"
+        solution, found = solve(data, variance, weights)
+        believed = data
+        if not solution.converged:
+            stalled = f"the surrogate's equations ({y.size} rows) stalled after {solution.iterations} iterations"
             if affordable:
                 _LOG.info("%s: solved by factorisation", stalled)
                 return self._fit_dense(data, previous, False, length)
             _LOG.warning("%s: forces are taken to be %g times as noisy", stalled, _NOISIER)
-            noisier = replace(data, force_noise=_NOISIER * data.force_noise)
-            solved, fixed = solve(noisier, variance, solved.weights)
-        found = self._clipped(float(np.vdot(solved.weights, y)) / y.size)
-        if solved.converged and abs(np.log(found / variance)) > np.log(_DRIFT):
-            solved, fixed = solve(data, found, solved.weights)
-            found = self._clipped(float(np.vdot(solved.weights, y)) / y.size)
-        solution = StructuredSolution(
-            solved.mean, solved.weights[:, 0], solved.weights[:, 1:], fixed, solved.iterations
-        )
+            believed = replace(data, force_noise=_NOISIER * data.force_noise)
+            solution, found = solve(believed, variance, solution.solved.weights)
+        if abs(np.log(found / variance)) > np.log(_DRIFT):
+            better, new = solve(believed, found, solution.solved.weights)
+            solution, found = (better, new) if better.converged else (solution, found)
         return Posterior(self, data, length, found, solution)
 
     def _start(self, previous: Posterior | None) -> tuple[float, float]:

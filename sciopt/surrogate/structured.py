@@ -126,21 +126,39 @@ class StructuredSolution:
 
     Attributes
     ----------
-    mean
-        The constant mean, eV.
-    energy_weights, force_weights
-        (N,) and (N, n), ``K^-1 (y - mean)``.
+    solved
+        The solution of the equations.
     fixed
         The model in a fixed metric.
-    iterations
-        How many products it took.
     """
 
-    mean: float
-    energy_weights: Array
-    force_weights: Array
+    solved: Solved
     fixed: FixedMetric
-    iterations: int
+
+    @property
+    def mean(self) -> float:
+        """The constant mean, eV."""
+        return self.solved.mean
+
+    @property
+    def energy_weights(self) -> Array:
+        """(N,) ``alpha``."""
+        return self.solved.weights[:, 0]
+
+    @property
+    def force_weights(self) -> Array:
+        """(N, n) ``beta``."""
+        return self.solved.weights[:, 1:]
+
+    @property
+    def iterations(self) -> int:
+        """How many products it took."""
+        return self.solved.iterations
+
+    @property
+    def converged(self) -> bool:
+        """Whether the equations are solved accurately."""
+        return self.solved.converged
 
     def energy_variances(self, X: Array) -> Array:
         """(B,) posterior variances of energies at X (B, n), in units of the signal variance."""
