@@ -194,9 +194,8 @@ class GaussianProcess:
         def solve(data: Observations, variance: float, weights: Array) -> tuple[StructuredSolution, float]:
             fixed = FixedMetric.of(frame, data, self.radial, length, variance)
             solved = solve_structured(values, data, fixed, weights, self.constant)
-            weights = solved.weights
-            found = self._clipped(float(np.vdot(weights, y)) / y.size)
-            return StructuredSolution(solved, fixed), weights, found
+            found = self._clipped(float(np.vdot(solved.weights, y)) / y.size)
+            return StructuredSolution(solved, fixed), found
 
         solution, found = solve(data, variance, weights)
         believed = data
