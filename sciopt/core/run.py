@@ -145,7 +145,7 @@ def run(
             mean = resume.mean if resume.mean is not None else average.start(resume.state.here)
         # The run adds to its history; the caller's snapshot must stay what it was.
         snapshot = resume._replace(history=resume.history.copy(), mean=mean)
-        reason = stop(Progress(resume.state.here, resume.history, method.space, mean))
+        reason = stop(Progress(resume.state.here, resume.history, method.space, mean, resume.state))
     failures = still = 0
     try:
         while reason is None:
@@ -192,7 +192,7 @@ def _look(snapshot: Snapshot, method: Method, stop: Stop, observers: Sequence[Ob
         return Reason("observer", str(stopped) or "stopped by an observer", False)
     except KeyboardInterrupt:
         return Reason("interrupted", "interrupted by the user", False)
-    return stop(Progress(snapshot.state.here, snapshot.history, method.space, snapshot.mean))
+    return stop(Progress(snapshot.state.here, snapshot.history, method.space, snapshot.mean, snapshot.state))
 
 
 def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, clock: _Clock) -> None:

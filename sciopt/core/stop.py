@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sciopt.core.average import Mean
     from sciopt.core.evaluation import Evaluation
     from sciopt.core.history import History
+    from sciopt.core.method import State
     from sciopt.core.space import Space
 
 __all__ = ["All", "Any", "Budget", "NoiseFloor", "Plateau", "Progress", "Reason", "Residual", "Still", "Stop"]
@@ -45,12 +46,16 @@ class Reason:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a stopping rule may look at: the last accepted point, the history, and the average if one is kept."""
+    """What a stopping rule may look at: the last accepted point, the history, the average if one is kept, the state.
+
+    The state is for methods that know better than any force when they are done: a surrogate, say.
+    """
 
     here: Evaluation
     history: History
     space: Space
     mean: Mean | None = None
+    state: State | None = None
 
 
 class Stop(Protocol):

@@ -86,6 +86,8 @@ class Images:
         Number of true calculator calls, failed ones included.
     seconds
         Wall time spent in :meth:`evaluate`, in s.
+    fastest
+        Shortest time one successful calculation took, in s: without start-up. Infinite before the first.
 
     Raises
     ------
@@ -137,6 +139,7 @@ class Images:
         self.retries = retries
         self.calls = 0
         self.seconds = 0.0
+        self.fastest = np.inf
         self._on_evaluation = on_evaluation
         self._answers: dict[bytes, Answer] = {}
         factory = (lambda: calculator) if shared else calculator
@@ -244,6 +247,7 @@ class Images:
         if outcome.error is not None:
             logger.debug("%s failed:\n%s", self.name(index), outcome.trace)
             return outcome.error
+        self.fastest = min(self.fastest, outcome.seconds)
         answer = self.remember(x, outcome.energy, self.coordinates.reduce(outcome.forces))
         if self._on_evaluation is not None:
             self._on_evaluation(index, x, answer, outcome.seconds)

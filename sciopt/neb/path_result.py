@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from ase.io import write
@@ -24,7 +24,46 @@ if TYPE_CHECKING:
     from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.saddle import Saddle
 
-__all__ = ["PathResult"]
+__all__ = ["Lesson", "PathResult", "SaddleCheck"]
+
+
+class Lesson(NamedTuple):
+    """What a surrogate expected of one evaluation, and what it got.
+
+    Attributes
+    ----------
+    evaluation
+        Number of the evaluation, from 1.
+    image
+        Which image it was (from 1 among the movable ones).
+    why
+        Why it was asked for: seed, trust, energy, climbing, force, audit, strict.
+    x
+        (n,) where, Å.
+    expected, energy
+        Energy the surrogate expected (NaN where it had not been asked) and the true one, eV.
+    force_error, force_deviation
+        Largest error of the expected force on an atom, and its standard deviation, eV/Å.
+    trust
+        Trust radius it was chosen under.
+    length, deviation
+        Length scale and standard deviation of the surrogate's prior.
+    bound
+        Largest band force that could not be excluded, eV/Å; infinite where that was not the question yet.
+    """
+
+    evaluation: int
+    image: int
+    why: str
+    x: Array
+    expected: float
+    energy: float
+    force_error: float
+    force_deviation: float
+    trust: float
+    length: float
+    deviation: float
+    bound: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +103,11 @@ class PathResult:
         One record per band point.
     parameters, wall_seconds, overhead_seconds
         Full parameters and timing.
+    energy_errors, force_errors
+        (M+2,) standard errors of energies (eV) and of the force on an atom (eV/Å) where the surrogate answers for an
+        image, zero where it was evaluated; None without a surrogate.
+    lessons
+        One per evaluation a surrogate learned from.
     """
 
     coordinates: Coordinates
@@ -84,6 +128,9 @@ class PathResult:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     wall_seconds: float = 0.0
     overhead_seconds: float = 0.0
+    energy_errors: Array | None = None
+    force_errors: Array | None = None
+    lessons: tuple[Lesson, ...] = ()
 
     @property
     def energies(self) -> Array:

@@ -171,6 +171,11 @@ class RunFolder:
                         frames.write(single_point(self.coordinates, x, energy, force))
             save_snapshot(self.path / "state", snapshot, settings)
 
+    def found(self, snapshot: Snapshot, settings: Any) -> None:
+        """Write the checkpoint of a path finder."""
+        with writing(self.path):
+            save_snapshot(self.path / "state", snapshot, settings)
+
     def summary(self, content: Mapping[str, Any]) -> None:
         """Write summary.json."""
         write_summary(self.path, content)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sciopt.neb.band import BandLaw
     from sciopt.neb.images import Images
     from sciopt.neb.ledger import Ledger
-    from sciopt.neb.path_result import SaddleCheck
+    from sciopt.neb.path_result import Lesson, SaddleCheck
     from sciopt.neb.run_folder import RunFolder
     from sciopt.neb.setup import Ends
 
@@ -95,6 +95,15 @@ class Search:
         if result.converged and (saddle or self.check):
             return self._verify(result, search=False)
         return result, None
+
+    def further_calls(self) -> dict[str, int]:
+        """Calls of other calculators than the one that is paid for."""
+        return {}
+
+    @property
+    def lessons(self) -> tuple[Lesson, ...]:
+        """What a surrogate expected of every evaluation, and what it got; empty where there is none."""
+        return ()
 
     def _target(self) -> Any:
         if self.noise > 0:

@@ -1,0 +1,183 @@
+"""Which images of a relaxed band to evaluate next, and when there is nothing left to ask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array
+    from sciopt.neb.surrogate_band import Relaxed
+    from sciopt.neb.surrogate_model import PathModel
+    from sciopt.surrogate.data import Observations
+    from sciopt.surrogate.process import Posterior
+
+__all__ = ["Plan", "View", "next_images"]
+
+# Chosen on the problems marked `tuned`.
+_UNCERTAIN = 0.05  # eV: energies less certain than this come before everything that is about convergence
+_SAME = 0.002  # Å: nearer to a datum nothing new is learned
+_NEW = 0.02  # Å: what an audit has to be away from all data
+_MOVED = 0.03  # Å: a climbing image that was converged is asked again when it has moved this far
+_AUDITS = 1
+
+
+class Plan(NamedTuple):
+    """What to evaluate next.
+
+    Attributes
+    ----------
+    picks
+        Images (from 0) and reasons; empty when there is nothing left to ask.
+    spread, bound
+        As in `sciopt.neb.path_finder.Memory`.
+    """
+
+    picks: tuple[tuple[int, str], ...]
+    spread: float
+    bound: float = np.inf
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A relaxed band as the surrogate sees it.
+
+    Parameters
+    ----------
+    posterior, relaxed, model
+        The surrogate, the band, and the region the surrogate is believed in.
+    data
+        All observations.
+    factor
+        By how much deviations of forces are multiplied.
+    top
+        (n,) where a climbing image is known to be converged, or None.
+    noise
+        Standard error of a force component: a configuration may then be asked about again.
+    """
+
+    posterior: Posterior
+    relaxed: Relaxed
+    model: PathModel
+    data: Observations
+    factor: float
+    top: Array | None
+    noise: float
+
+    @cached_property
+    def X(self) -> Array:
+        """(M, n) movable images."""
+        return self.relaxed.ev.info["X"][1:-1]
+
+    @property
+    def climbing(self) -> int | None:
+        """The climbing image."""
+        return self.relaxed.ev.info["climbing"]
+
+    @cached_property
+    def spreads(self) -> Array:
+        """(M,) standard deviations of the energies, eV."""
+        return self.posterior.energy_deviations(self.X)
+
+    @cached_property
+    def distance(self) -> Array:
+        """(M,) largest displacement of an atom from the nearest datum, Å."""
+        return self.model.distances(self.X, self.data.X).min(axis=1)
+
+    @cached_property
+    def known(self) -> Array:
+        """(M,) whether there is nothing to be learned by asking again."""
+        return self.distance < _SAME if self.noise == 0 else self.distance == 0.0
+
+    @cached_property
+    def converged(self) -> bool:
+        """Whether the climbing image was evaluated, where it is, with a force below the tolerance."""
+        if self.top is None or self.climbing is None:
+            return False
+        return bool(self.model.coordinates.longest(self.X[self.climbing] - self.top) <= _MOVED)
+
+    @cached_property
+    def totals(self) -> Array:
+        """(M,) band forces that cannot be excluded, eV/Å: predicted, plus the calibrated deviation across the path."""
+        info = self.relaxed.ev.info
+        tangents = info["tangents"].copy()
+        if self.climbing is not None:
+            tangents[self.climbing] = 0.0
+        longest = self.model.coordinates.longest
+        totals = longest(self.relaxed.ev.force.reshape(self.X.shape)) + self.factor * longest(
+            self.posterior.force_deviations(self.X, without=tangents)
+        )
+        if self.converged:
+            totals[self.climbing] = 0.0
+        return totals
+
+
+def next_images(view: View, fmax: float, audits: int, certify: str, batch: int = 1) -> Plan:
+    """The next images to ask about, in the order of what they settle: trust, energy, climbing image, force, audit."""
+    taken: list[tuple[int, str]] = []
+    spread, bound = float(view.spreads.max()), np.inf
+    while len(taken) < min(batch, len(view.X)):
+        pick, bound_now = _next(view, fmax, audits, certify, [image for image, _ in taken])
+        bound = min(bound, bound_now)
+        if pick is None:
+            break
+        taken.append(pick)
+        if pick[1] == "audit":
+            break
+        if len(taken) < batch:
+            view = _imagined(view, pick[0])
+    return Plan(tuple(taken), spread, bound)
+
+
+def _imagined(view: View, image: int) -> View:
+    """As if the image had answered what is expected of it: only deviations change."""
+    info = view.relaxed.ev.info
+    expected = view.data.add(
+        view.X[image],
+        info["energies"][image + 1],
+        info["forces"][image + 1],
+        float(view.data.energy_noise.min()),
+        float(view.data.force_noise.min()),
+    )
+    posterior = view.posterior.process.fit(expected, view.posterior, optimize=False)
+    return replace(view, posterior=posterior, data=expected)
+
+
+def _next(
+    view: View, fmax: float, audits: int, certify: str, taken: list[int]
+) -> tuple[tuple[int, str] | None, float]:
+    """One image and the reason, None when nothing is left, and the bound on the band force where it was needed."""
+    free = ~view.known
+    free[taken] = False
+    relaxed, climbing = view.relaxed, view.climbing
+
+    def ask(image: int, why: str) -> tuple[int, str] | None:
+        if free[image]:
+            return image, why
+        return (int(np.argmax(np.where(free, view.distance, -1.0))), "force") if free.any() else None
+
+    if relaxed.outside is not None and not taken:
+        return ask(relaxed.outside, "trust"), np.inf
+    worst = int(np.argmax(np.where(free, view.spreads, -1.0)))
+    if free[worst] and view.spreads[worst] > _UNCERTAIN:
+        return (worst, "energy"), np.inf
+    if climbing is not None and not view.converged and climbing not in taken:
+        if view.noise == 0 or view.totals[climbing] > fmax:
+            # Where bonds are stiff, a thousandth of an Å decides whether a force is below the tolerance.
+            if view.distance[climbing] > 0.0:
+                return (climbing, "climbing"), np.inf
+            return ask(climbing, "climbing"), np.inf
+    if certify == "saddle":
+        return None, np.inf
+    bound = float(view.totals.max())
+    if bound < fmax:
+        apart = free & (view.distance > _NEW)
+        if taken or audits >= _AUDITS or not apart.any():
+            return None, bound
+        return (int(np.argmax(np.where(apart, view.totals, -1.0))), "audit"), bound
+    if taken and np.where(free, view.totals, -1.0).max() < fmax:
+        return None, bound
+    return ask(int(np.argmax(np.where(free, view.totals, -1.0))), "force"), bound

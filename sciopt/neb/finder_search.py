@@ -1,0 +1,200 @@
+"""The stages of a search by Gaussian process: the finder, a new path, and the image-wise band when it gets nowhere."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sciopt.core import Reason, RestartMismatch, Result, run
+from sciopt.core.errors import EvaluationFailed
+from sciopt.neb.configurations import Configurations, ConfigurationSpace
+from sciopt.neb.finder_answer import certified_band
+from sciopt.neb.methods import band_method
+from sciopt.neb.path_finder import PathFinder
+from sciopt.neb.recover import through_top
+from sciopt.neb.search import CallBudget, Search
+from sciopt.neb.surrogate_model import path_model
+
+if TYPE_CHECKING:
+    from sciopt.core.control import Control
+    from sciopt.core.rule import Rule
+    from sciopt.core.stop import Progress
+    from sciopt.core.types import Array
+    from sciopt.neb.band import BandLaw
+    from sciopt.neb.path_result import Lesson, SaddleCheck
+    from sciopt.surrogate.data import Observations
+
+__all__ = ["Certified", "FinderSearch"]
+
+log = logging.getLogger("sciopt")
+
+# Spring constant on the surrogate, eV/Å²: evenly spaced images cost nothing there.
+_SPRING = 1.0
+# Longest displacement of an atom per step on the surrogate, Å.
+_STEP_MOLECULE, _STEP_SOLID = 0.1, 0.2
+# Evaluations per image, and evaluations in a row at the smallest trust region, after which the finder gives up.
+_PATIENCE, _PINCHED = 8, 12
+
+
+@dataclass(frozen=True)
+class Certified:
+    """Converged when the finder's certificate is complete; not converged when it gets nowhere.
+
+    Parameters
+    ----------
+    fmax
+        Tolerance, eV/Å, for the sentence.
+    most
+        Observations after which it is time for something else.
+    """
+
+    fmax: float
+    most: int
+
+    def __call__(self, progress: Progress) -> Reason | None:
+        assert progress.state is not None
+        memory = progress.state.memory
+        if memory.claim:
+            return Reason("certified", _sentence(memory, self.fmax, progress), True)
+        if memory.pinched > _PINCHED:
+            message = f"the surrogate mispredicted too often: {memory.pinched} evaluations at its smallest trust region"
+            return Reason("stagnation", message, False)
+        if len(memory.data) > self.most:
+            return Reason("stagnation", f"no certificate after {len(memory.data) - 2} evaluations", False)
+        return None
+
+
+def _sentence(memory: Any, fmax: float, progress: Progress) -> str:
+    coordinates = progress.space.coordinates  # type: ignore[attr-defined]
+    parts = []
+    if memory.top is not None:
+        force = float(coordinates.longest(memory.data.forces[_row(memory, memory.top)]))
+        parts.append(f"true force on the climbing image {force:.3g} < {fmax:g} eV/Å")
+    if memory.claim == "strict":
+        parts.append(f"true band force of every image below {fmax:g} eV/Å")
+    if memory.claim == "band":
+        parts.append(f"band force below {memory.bound:.3g} eV/Å by the calibrated and audited surrogate")
+    return "; ".join(parts) or "certified"
+
+
+def _row(memory: Any, x: Array) -> int:
+    return int(np.argmin(np.abs(memory.data.X - x).max(axis=1)))
+
+
+@dataclass
+class FinderSearch(Search):
+    """The stages of one search with the Gaussian-process path finder.
+
+    Attributes beyond those of `Search`: `batch`, the images asked for at a time.
+    """
+
+    batch: int = 1
+    prior: Any = None
+    finder: PathFinder | None = field(default=None, init=False)
+    _lessons: tuple[Lesson, ...] = field(default=(), init=False)
+
+    def run(
+        self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
+    ) -> tuple[Result, SaddleCheck | None]:
+        self._begun = self.folder.stage() if self.folder is not None else None
+        reached = self._begun[0] if self._begun is not None else "gp"
+        data: Observations | None = None
+        result: Result | None = None
+        if reached in ("gp", "gp again"):
+            for name in ("gp", "gp again") if reached == "gp" else ("gp again",):
+                result = self._find(name, law, data)
+                if result.reason.kind not in ("stagnation", "stalled", "failed"):
+                    break
+                log.warning("%s; trying another path", result.reason.message)
+                data = result.state.memory.data
+                info = result.evaluation.info
+                self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
+            assert result is not None
+            if result.converged and self.check:
+                return self._verify(result, search=False)
+            if result.reason.kind not in ("stagnation", "stalled", "failed"):
+                return result, None
+            log.warning("%s; going on with the image-wise band", result.reason.message)
+            self.band = result.evaluation.info["X"]
+        self.certify = "band" if self.certify == "strict" else self.certify
+        return super().run("imagewise", law, setup)
+
+    def _find(self, name: str, law: BandLaw, data: Observations | None) -> Result:
+        folder, begun = self.folder, self._begun
+        self._begun = None
+        continued = begun is not None and begun[0] == name
+        start = begun[1] if begun is not None and continued else self.band
+        coordinates = self.ends.coordinates
+        finder = PathFinder(
+            path_model(coordinates, start[0], start[-1]),
+            start,
+            self.ends.answers,
+            replace(law, spring=_SPRING),
+            ConfigurationSpace(coordinates),
+            self._relaxing(),
+            fmax=self.fmax,
+            noise=self.noise,
+            batch=self.batch,
+            certify=self.certify,
+            data=data,
+        )
+        settings = {"stage": name, "law": law, "method": "gp", "fmax": self.fmax, "certify": self.certify}
+        seeds = finder.seeds()
+        problem = Configurations(
+            self.evaluator, seeds, start[[image + 1 for image in seeds]].ravel(), self.noise
+        )
+        observers: list[Any] = [problem.expect]
+        snapshot = None
+        if folder is not None:
+            observers.append(lambda snapshot: folder.found(snapshot, settings))
+            try:
+                snapshot = folder.snapshot(settings) if continued else None
+            except RestartMismatch as mismatch:
+                log.warning("the finder begins again, with everything that was evaluated: %s", mismatch)
+            folder.begin(name, start)
+        if snapshot is not None:
+            problem.expect(snapshot)
+        if self.callback is not None:
+            observers.append(self.callback)
+        stop: Any = Certified(self.fmax, _PATIENCE * (len(start) - 2) + (len(data) if data is not None else 0))
+        if self.max_calls is not None:
+            stop = CallBudget(self.max_calls, self.ledger, stop)
+        for attempt in range(6):
+            try:
+                result = run(problem, finder, stop, observers=observers, resume=snapshot)
+                break
+            except EvaluationFailed as failure:
+                # Only the first point raises: there is nothing to go back to but the ends.
+                if attempt == 5:
+                    raise
+                log.warning("%s; pulled towards the nearer end", failure)
+                problem.x0 = _pulled(problem.x0, failure.blocks, start)
+        self.finder = finder
+        self._lessons = (*self._lessons, *result.state.memory.lessons)
+        evaluation = certified_band(finder, result.state.memory, law)
+        return replace(result, evaluation=evaluation, residual=evaluation.info["bound"], x=evaluation.x)
+
+    @property
+    def lessons(self) -> tuple[Lesson, ...]:
+        return self._lessons
+
+    def _relaxing(self) -> Any:
+        coordinates = self.ends.coordinates
+        step = _STEP_MOLECULE if coordinates.rigid else _STEP_SOLID
+
+        def make(band: Array) -> Any:
+            return band_method("lbfgs", coordinates, band, precondition=False, maxstep=step)
+
+        return make
+
+
+def _pulled(x: Array, blocks: tuple[int, ...], path: Array) -> Array:
+    X = x.reshape(-1, path.shape[1]).copy()
+    for block in blocks or range(len(X)):
+        ends = path[[0, -1]]
+        nearest = ends[int(np.argmin(np.linalg.norm(ends - X[block], axis=1)))]
+        X[block] = 0.5 * (X[block] + nearest)
+    return X.ravel()

@@ -1,0 +1,388 @@
+"""The Gaussian-process path finder: a method of the core that asks for one configuration, or a few, at a time.
+
+A Gaussian process learns the energy from every energy and force that was paid for. The band relaxes on its mean; the
+configuration asked for next is the one that settles most: where the band leaves what is known, where the energy is
+uncertain, the climbing image, and last the image whose force is the least certain. How far the band may go from the
+data is a limit of the core: it shrinks when a prediction was bad and grows when it was good.
+
+Koistinen et al. 2017, doi 10.1063/1.4986787, and 2019, doi 10.1021/acs.jctc.9b00692; Garrido Torres et al. 2019, doi
+10.1103/PhysRevLett.122.156001.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from sciopt.core.control import Adaptive
+from sciopt.core.method import State
+from sciopt.neb.acquisition import View, next_images
+from sciopt.neb.band import BandLaw, band_force
+from sciopt.neb.path_result import Lesson
+from sciopt.neb.surrogate_band import Relaxed, SurrogateBand, relax_band
+from sciopt.surrogate.data import Observations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sciopt.core.control import Limit
+    from sciopt.core.errors import EvaluationFailed
+    from sciopt.core.evaluation import Evaluation
+    from sciopt.core.method import Method
+    from sciopt.core.space import Space
+    from sciopt.core.types import Array
+    from sciopt.neb.images import Answer
+    from sciopt.neb.surrogate_model import PathModel
+    from sciopt.surrogate.process import Posterior
+
+__all__ = ["Memory", "PathFinder"]
+
+# Chosen on the problems marked `tuned`.
+_ENERGY_NOISE, _FORCE_NOISE = 1e-3, 1e-3  # eV and eV/Å: what electronic-structure codes converge to
+_STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those of atoms inside each other
+_BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
+_KEEP_RATIOS = 6
+SAME_TOP = 0.03  # Å: a datum this near to the climbing image stands for it when its force is small
+_CALM = (0.3, 0.15)  # eV/Å and eV: a band this converged and this certain climbs from the start
+_GROW, _SHRINK, _LEAST, _MOST = 1.4, 0.75, 0.2, 2.0
+_CALIBRATION = (1.5, 3.0)
+
+
+class Memory(NamedTuple):
+    """What the finder knows and intends.
+
+    Attributes
+    ----------
+    data
+        Every observation, both ends first.
+    length, variance
+        Hyperparameters of the last fit.
+    X
+        (M+2, n) the band, ends included, Å.
+    picks, why
+        Images (from 0) that the trial consists of, and why each was chosen.
+    energies, forces, deviations
+        (b,), (b, n) and (b,) what the surrogate expects at the trial: energies, forces, and the standard deviation of
+        the force on an atom.
+    climbing, climbed
+        The climbing image or None, and whether it was allowed to climb.
+    top
+        (n,) where a climbing image was evaluated with a force below the tolerance, or None.
+    settled
+        Whether the band is near enough to climb from the start of a relaxation.
+    ratios
+        The last true errors of the force in units of the standard deviation.
+    audits
+        Checks of the certificate passed since the band last moved.
+    spread, bound
+        Largest standard deviation of the energy (eV), and largest force that cannot be excluded (eV/Å; infinite
+        where it was not asked for), over the images.
+    pinched
+        Evaluations in a row with the trust region at its smallest.
+    frozen
+        Whether the band stands still while its images are evaluated one by one for the strict certificate.
+    claim
+        What is certified: empty, ``"saddle"``, ``"band"`` or ``"strict"``.
+    lessons
+        What was expected of every evaluation, and what came.
+    """
+
+    data: Observations
+    length: float
+    variance: float
+    X: Array
+    picks: tuple[int, ...]
+    why: tuple[str, ...]
+    energies: Array
+    forces: Array
+    deviations: Array
+    climbing: int | None = None
+    climbed: bool = False
+    top: Array | None = None
+    settled: bool = False
+    ratios: tuple[float, ...] = ()
+    audits: int = 0
+    spread: float = np.inf
+    bound: float = np.inf
+    pinched: int = 0
+    frozen: bool = False
+    claim: str = ""
+    lessons: tuple[Lesson, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PathFinder:
+    """The path finder.
+
+    Parameters
+    ----------
+    model
+        The prior of the energy, and where it is believed.
+    path
+        (M+2, n) the path to begin from, ends included, Å.
+    ends
+        Energies and forces of both ends.
+    law
+        The band force.
+    space
+        The geometry of single configurations.
+    relaxing
+        ``(M+2, n) band -> method`` that relaxes it on the surrogate.
+    fmax
+        Tolerance, eV/Å.
+    noise
+        Standard error of one force component, eV/Å.
+    batch
+        Configurations asked for at a time.
+    certify
+        ``"saddle"``, ``"band"`` or ``"strict"``.
+    data
+        Observations known from elsewhere.
+    """
+
+    model: PathModel
+    path: Array
+    ends: tuple[Answer, Answer]
+    law: BandLaw
+    space: Space
+    relaxing: Callable[[Array], Method]
+    fmax: float = 0.05
+    noise: float = 0.0
+    batch: int = 1
+    certify: str = "band"
+    data: Observations | None = None
+    control: Adaptive = field(
+        default_factory=lambda: Adaptive(1.0, prediction_quality, grow=_GROW, shrink=_SHRINK, least=_LEAST, most=_MOST)
+    )
+    _last: list[Posterior] = field(default_factory=list, repr=False)
+
+    def seeds(self) -> tuple[int, ...]:
+        """The images (from 0) asked for first: near one and two thirds of the path."""
+        images = len(self.path) - 2
+        return tuple(sorted({int(np.clip(round((images + 1) * t), 1, images)) - 1 for t in (1 / 3, 2 / 3)}))
+
+    def start(self, ev: Evaluation) -> State:
+        data = self.data if self.data is not None else Observations.none(self.path.shape[1])
+        for x, answer in zip(self.path[[0, -1]], self.ends, strict=True):
+            data = self._observe(data, x, answer.energy, answer.force)
+        picks = self.seeds()
+        nothing = np.full(len(picks), np.nan)
+        unknown = np.full((len(picks), self.path.shape[1]), np.nan)
+        memory = Memory(data, np.nan, np.nan, self.path, picks, ("seed",) * len(picks), nothing, unknown, nothing)
+        limit = self.control.start()
+        return self._ask(ev, self._take(memory, ev, float(limit.size)), limit, 1)
+
+    def advance(self, state: State, ev: Evaluation) -> State:
+        limit = self.control.judge(state, ev, self.space).limit
+        memory = self._take(state.memory, ev, float(state.limit.size))
+        pinched = memory.pinched + 1 if float(limit.size) <= self.control.least else 0
+        return self._ask(ev, memory._replace(pinched=pinched), limit, state.accepted + 1)
+
+    def failed(self, state: State, failure: EvaluationFailed) -> State:
+        """Go halfway back to the nearest known configuration; nothing is invented about the failed one."""
+        limit = self.control.failed(state.limit, ()).limit
+        memory = state.memory
+        trial = state.trial.reshape(len(memory.picks), -1).copy()
+        for block in failure.blocks or range(len(trial)):
+            known = memory.data.X
+            nearest = known[int(np.argmin(self.model.distances(trial[block][None], known)[0]))]
+            trial[block] = nearest + 0.5 * (trial[block] - nearest)
+        lost = np.full_like(memory.energies, np.nan)
+        memory = memory._replace(energies=lost, deviations=lost, forces=np.full_like(memory.forces, np.nan))
+        return state._replace(trial=trial.ravel(), memory=memory, limit=limit)
+
+    def _observe(self, data: Observations, x: Array, energy: float, force: Array) -> Observations:
+        steep = float(self.model.coordinates.longest(force))
+        noise = float(np.hypot(_FORCE_NOISE, self.noise))
+        # Atoms inside each other say little about the rest of the energy, and their forces are huge.
+        doubt = max(1.0, (0.01 if steep <= _CLASH else 0.03) * steep / noise) if steep > _STEEP else 1.0
+        return data.add(x, energy, force, doubt * float(np.hypot(_ENERGY_NOISE, 0.1 * self.noise)), doubt * noise)
+
+    def _take(self, memory: Memory, ev: Evaluation, trust: float) -> Memory:
+        """Learn from the answers, and from how well they were predicted."""
+        data, ratios, audits, top = memory.data, memory.ratios, memory.audits, memory.top
+        lessons = memory.lessons
+        X = memory.X.copy()
+        longest = self.model.coordinates.longest
+        for k, image in enumerate(memory.picks):
+            x, energy, force = ev.info["X"][k], float(ev.info["energies"][k]), ev.info["forces"][k]
+            data = self._observe(data, x, energy, force)
+            moved = not np.array_equal(x, X[image + 1])
+            X[image + 1] = x
+            error, deviation = float(longest(force - memory.forces[k])), float(memory.deviations[k])
+            lessons = (
+                *lessons,
+                Lesson(
+                    len(lessons) + 1,
+                    image + 1,
+                    memory.why[k],
+                    x,
+                    float(memory.energies[k]),
+                    energy,
+                    error,
+                    deviation,
+                    trust,
+                    memory.length,
+                    memory.variance**0.5,
+                    memory.bound,
+                ),
+            )
+            if memory.why[k] in ("climbing", "force", "audit") and np.isfinite(error) and not moved:
+                ratios = (*ratios, error / max(deviation, 1e-6))[-_KEEP_RATIOS:]
+            if memory.why[k] == "audit":
+                allowed = max(calibration(memory.ratios) * deviation, 0.4 * self.fmax)
+                audits = audits + 1 if error < allowed else 0
+            if image == memory.climbing and memory.climbed and self.noise == 0.0 and float(longest(force)) < self.fmax:
+                top = x
+        return memory._replace(data=data, ratios=ratios, audits=audits, top=top, X=X, lessons=lessons)
+
+    def posterior(self, memory: Memory) -> Posterior:
+        """The surrogate after all observations; the last one is remembered."""
+        previous = self._last[0] if self._last else None
+        if previous is not None and previous.data is memory.data:
+            return previous
+        count = len(memory.data)
+        posterior = self.model.process.fit(memory.data, previous, optimize=count < 14 or count % 3 == 0)
+        self._last[:] = [posterior]
+        return posterior
+
+    def _ask(self, ev: Evaluation, memory: Memory, limit: Limit, accepted: int) -> State:
+        """Fit, relax, and decide what to ask for."""
+        posterior = self.posterior(memory)
+        if memory.frozen:
+            memory, unknown = self._verified(memory)
+            if memory.frozen:
+                return self._asked(ev, memory, posterior, tuple((image, "strict") for image in unknown), limit, accepted)
+        relaxed, memory = self._relax(posterior, memory, float(limit.size))
+        factor = calibration(memory.ratios)
+        view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
+        plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
+        info = relaxed.ev.info
+        calm = relaxed.outside is None and relaxed.residual < _CALM[0] and plan.spread < _CALM[1]
+        memory = memory._replace(
+            length=posterior.length,
+            variance=posterior.variance,
+            X=info["X"],
+            climbing=info["climbing"],
+            climbed=relaxed.climbed,
+            settled=calm,
+            spread=plan.spread,
+            bound=plan.bound,
+        )
+        picks = plan.picks
+        if not picks:
+            memory = self._claim(memory, relaxed)
+            if memory.frozen:
+                memory, unknown = self._verified(memory)
+                picks = tuple((image, "strict") for image in unknown)
+            elif not memory.claim and view.distance.max() > 0.0:
+                # Everything looks certain, but the band has not come to rest: ask where it differs most from the data.
+                picks = ((int(np.argmax(view.distance)), "force"),)
+        return self._asked(ev, memory, posterior, picks, limit, accepted)
+
+    def _relax(self, posterior: Posterior, memory: Memory, trust: float) -> tuple[Relaxed, Memory]:
+        pinned = None
+        if memory.top is not None and memory.climbing is not None:
+            pinned = memory.climbing
+            X = memory.X.copy()
+            X[pinned + 1] = memory.top
+            memory = memory._replace(X=X)
+        first, last = self.ends
+        energies = (first.energy, last.energy)
+        band = SurrogateBand(
+            posterior, self.model.coordinates, (self.path[0], self.path[-1]), energies, self.law, pinned
+        )
+        relaxed = relax_band(
+            band,
+            memory.X[1:-1].ravel(),
+            self.relaxing,
+            lambda images: self.model.reach(images, memory.data.X),
+            tolerance=0.2 * self.fmax,
+            trust=trust,
+            climb=memory.settled,
+        )
+        if pinned is not None and relaxed.ev.info["climbing"] != pinned:
+            # Another image has overtaken the one that was converged.
+            memory = memory._replace(top=None)
+        return relaxed, self._recognised(relaxed, memory)
+
+    def _recognised(self, relaxed: Relaxed, memory: Memory) -> Memory:
+        """An image that was evaluated for another reason may turn out to be the saddle."""
+        climbing = relaxed.ev.info["climbing"]
+        if memory.top is not None or climbing is None or not relaxed.climbed or self.noise > 0.0:
+            return memory
+        data = memory.data
+        near = self.model.distances(relaxed.ev.info["X"][climbing + 1][None], data.X)[0]
+        fit = np.flatnonzero((near < SAME_TOP) & (self.model.coordinates.longest(data.forces) < self.fmax))
+        return memory._replace(top=data.X[fit[np.argmin(near[fit])]]) if fit.size else memory
+
+    def _claim(self, memory: Memory, relaxed: Relaxed) -> Memory:
+        """What can be claimed now that nothing is left to ask."""
+        if relaxed.outside is not None or relaxed.residual > self.fmax:
+            return memory._replace(claim="")
+        if self.certify == "strict":
+            return memory._replace(frozen=True)
+        return memory._replace(claim=self.certify)
+
+    def _verified(self, memory: Memory) -> tuple[Memory, list[int]]:
+        """Whether a frozen band holds what was predicted; the images (from 0) whose true force is not known yet."""
+        rows = [np.flatnonzero((memory.data.X == x).all(axis=1)) for x in memory.X[1:-1]]
+        unknown = [image for image, row in enumerate(rows) if not row.size]
+        if unknown:
+            return memory, unknown[: self.batch]
+        at = [int(row[0]) for row in rows]
+        first, last = self.ends
+        energies = np.concatenate([[first.energy], memory.data.energies[at], [last.energy]])
+        band = band_force(memory.X, energies, memory.data.forces[at], self.model.coordinates, self.law)
+        bound = float(self.model.coordinates.longest(band.force.reshape(len(at), -1)).max())
+        if bound < self.fmax:
+            return memory._replace(claim="strict", bound=bound), []
+        return memory._replace(frozen=False, audits=0, bound=bound), []
+
+    def _asked(
+        self,
+        ev: Evaluation,
+        memory: Memory,
+        posterior: Posterior,
+        picks: tuple[tuple[int, str], ...],
+        limit: Limit,
+        accepted: int,
+    ) -> State:
+        """The state that asks for `picks`, with what is expected of them."""
+        if not picks:
+            return State(ev, ev.x, np.zeros_like(ev.x), memory._replace(picks=()), limit, accepted=accepted)
+        images = tuple(image for image, _ in picks)
+        trial = memory.X[[image + 1 for image in images]]
+        energies, forces = posterior.predict(trial)
+        memory = memory._replace(
+            picks=images,
+            why=tuple(why for _, why in picks),
+            energies=energies,
+            forces=forces,
+            deviations=self.model.coordinates.longest(posterior.force_deviations(trial)),
+        )
+        return State(ev, trial.ravel(), np.zeros(trial.size), memory, limit, accepted=accepted)
+
+
+def calibration(ratios: tuple[float, ...]) -> float:
+    """By how much the standard deviations of forces are multiplied: the second largest of the last errors, 1.5 to 3."""
+    if not ratios:
+        return _CALIBRATION[0]
+    ordered = sorted(ratios)
+    return float(np.clip(ordered[-1] if len(ordered) < 3 else ordered[-2], *_CALIBRATION))
+
+
+def prediction_quality(state: State, ev: Evaluation, space: Space) -> float:
+    """Opinion on the trust region: how well energies (eV) and forces (eV/Å) of the last trial were predicted."""
+    memory = state.memory
+    energy = np.abs(ev.info["energies"] - memory.energies)
+    force = np.asarray(space.length((ev.info["forces"] - memory.forces).ravel()))
+    # A trial that was moved because it failed was not predicted at all.
+    lost = ~np.isfinite(energy)
+    if lost.any() or np.any((energy > _BAD[0]) & (force > _BAD[1])) or np.any(
+        np.asarray(space.length(ev.info["forces"].ravel())) > _CLASH
+    ):
+        return -1.0
+    return 1.0 if np.all((energy <= _GOOD[0]) & (force <= _GOOD[1])) else 0.0

@@ -1,0 +1,108 @@
+"""The Gaussian process of a path: which features, which priors, and how far its word is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sciopt.neb.geodesic import Pairs
+from sciopt.surrogate.features import Cartesian, InverseDistances
+from sciopt.surrogate.process import GaussianProcess
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array
+    from sciopt.neb.coordinates import Coordinates
+    from sciopt.surrogate.features import Features
+
+__all__ = ["PathModel", "path_features", "path_model"]
+
+_CUTOFF = 6.0  # Å; farther pairs tell a surface nothing that nearer ones do not
+# Chosen on the problems marked `tuned`.
+_MOLECULE = {"kernel": "matern52", "length": 0.9, "lengths": (0.1, 3.0)}
+_SOLID = {"kernel": "matern52", "length": 0.5, "lengths": (0.15, 2.0)}  # 1/Å
+_CARTESIAN = {"kernel": "matern52", "length": 0.7, "lengths": (0.1, 4.0)}  # Å
+_TRUST, _STRETCH, _TRUST_SOLID, _TRUST_CARTESIAN = 0.6, 0.3, 0.35, 0.5
+_ELEMENTS = 1.0
+_CONTACT = 1.05  # pairs up to this many times the shortest distance count in full
+
+
+@dataclass(frozen=True, eq=False)
+class PathModel:
+    """The prior of a path's energy, and the region around its data in which it is believed.
+
+    Parameters
+    ----------
+    process
+        The Gaussian process.
+    coordinates
+        The free coordinates.
+    radius
+        Longest displacement of an atom from the nearest datum, Å, at a trust of 1.
+    stretch
+        Largest change of the logarithm of a distance from the nearest datum, at a trust of 1; infinite where the
+        features are no distances of a molecule.
+    """
+
+    process: GaussianProcess
+    coordinates: Coordinates
+    radius: float
+    stretch: float
+
+    def distances(self, X: Array, data: Array) -> Array:
+        """(B, N) largest displacement of an atom between configurations X (B, n) and data (N, n), Å."""
+        return self.coordinates.longest(X[:, None] - data[None])
+
+    def reach(self, X: Array, data: Array) -> Array:
+        """(B,) how far X (B, n) is from the nearest of the data (N, n), in units of the trust region at trust 1."""
+        ratio = self.distances(X, data).min(axis=1) / self.radius
+        if np.isfinite(self.stretch):
+            features = self.process.features
+            logs, known = np.log(features.at(X).phi), np.log(features.at(data).phi)
+            change = np.abs(logs[:, None] - known[None]).max(axis=2).min(axis=1)
+            ratio = np.maximum(ratio, change / self.stretch)
+        return ratio
+
+
+def path_features(coordinates: Coordinates, initial: Array, final: Array, weighted: bool = False) -> Features:
+    """Inverse distances between all pairs that matter on a path, or the coordinates where there are no pairs.
+
+    Parameters
+    ----------
+    coordinates
+        The free coordinates.
+    initial, final
+        (n,) the ends, Å.
+    weighted
+        Whether pairs that never come close count less: times ``min(1, (1.05 r_min / r)^2)`` with r the shortest
+        distance of the pair at the ends, and r_min the shortest of all.
+    """
+    pairs = Pairs.along(initial, final, coordinates, None if coordinates.rigid else _CUTOFF)
+    if not len(pairs):
+        return Cartesian(coordinates.size)
+    moving = coordinates.moving
+    place = np.full(len(coordinates.template), -1)
+    place[moving] = np.arange(len(moving))
+    second = place[pairs.second]
+    positions = coordinates.template.positions
+    offsets = pairs.shift + np.where(second[:, None] < 0, positions[pairs.second], 0.0)
+    weights = np.ones(len(pairs))
+    if weighted:
+        shortest = pairs.distances(np.array([initial, final])).min(axis=1)
+        weights = np.minimum(1.0, (_CONTACT * shortest.min() / shortest) ** 2)
+    else:
+        weights = pairs.contact**_ELEMENTS
+    # Positions of the components of moving atoms that are free, among all components of moving atoms.
+    free = 3 * place[coordinates.atom] + coordinates.free % 3
+    return InverseDistances(place[pairs.first], second, offsets, free, positions[moving].ravel(), weights)
+
+
+def path_model(coordinates: Coordinates, initial: Array, final: Array, constant: bool = True) -> PathModel:
+    """The usual model of a path between two configurations (n,)."""
+    features = path_features(coordinates, initial, final, weighted=not coordinates.rigid)
+    if isinstance(features, Cartesian):
+        return PathModel(GaussianProcess(features, constant=constant, **_CARTESIAN), coordinates, _TRUST_CARTESIAN, np.inf)
+    if coordinates.rigid:
+        return PathModel(GaussianProcess(features, constant=constant, **_MOLECULE), coordinates, _TRUST, _STRETCH)
+    return PathModel(GaussianProcess(features, constant=constant, **_SOLID), coordinates, _TRUST_SOLID, np.inf)
