@@ -24,7 +24,7 @@ import numpy as np
 from ase import Atoms
 from ase.io.extxyz import key_val_dict_to_str
 from reactions.held_out import HELD_OUT
-from reactions.reaction import Reaction, aligned
+from reactions.reaction import Reaction, aligned, in_plane, pairs, symmetric
 from reactions.search import IMAGES, Connection, Search
 from reactions.surface import NotFound, Surface
 from reactions.tuned import TUNED
@@ -74,7 +74,7 @@ def build(reaction: Reaction) -> None:
 def write(reaction: Reaction, surface: Surface, connection: Connection) -> None:
     """Write initial, final and saddle, in this order, with 15 decimals."""
     frames = []
-    for x in place(connection):
+    for x in place(reaction, connection):
         atoms = surface.atoms(x)
         atoms.info = {
             "name": reaction.name,
@@ -98,9 +98,10 @@ def extxyz(atoms: Atoms) -> str:
     return "\n".join([str(len(atoms)), header, *rows]) + "\n"
 
 
-def place(connection: Connection) -> list[np.ndarray]:
+def place(reaction: Reaction, connection: Connection) -> list[np.ndarray]:
     """Put the three geometries into one frame: centred, final and saddle as close to the initial state as can be.
 
+    Ends with a mirror plane are put into it exactly, so that straight and IDPP paths between them stay there.
     The orientation of a linear molecule about its axis is free, and two collinear ends would leave every straight
     path on one line, where forces cannot bend it; the ends are then put onto the saddle instead.
     """
@@ -109,6 +110,9 @@ def place(connection: Connection) -> list[np.ndarray]:
     if all(linear(x) for x in (initial, final)):
         saddle = aligned(saddle, initial)
         return [aligned(initial, saddle), aligned(final, saddle), saddle]
+    if reaction.mirror:
+        initial = in_plane(initial, pairs(reaction.mirror))
+        final = symmetric(aligned(final, initial), pairs(reaction.mirror))
     return [initial, aligned(final, initial), aligned(saddle, initial)]
 
 
@@ -144,7 +148,7 @@ def record(reaction: Reaction, surface: Surface, connection: Connection) -> None
     order = [known.name for known in (*TUNED, *HELD_OUT)]
     rows.sort(key=lambda row: order.index(row["name"]) if row["name"] in order else len(order))
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 

@@ -1,7 +1,8 @@
 """Rotations and inversions, without a change of bonds, that were never used to choose anything.
 
-Rotations between two planar ends (nitrous acid, acrolein, amides) are left out: straight and IDPP paths between them
-stay in the plane, by symmetry, so do the forces, and the band ends at an inversion far above the rotation.
+Rotations between two planar ends (nitrous acid, acrolein, primary amides) are left out but for one: straight and IDPP
+paths between them stay in the plane, by symmetry, so do the forces, and a band that begins there ends at an inversion
+far above the rotation.
 """
 
 from __future__ import annotations
@@ -23,6 +24,16 @@ _BUTANE = (
 _ETHANOL = (
     "C; C 1 1.52; O 2 1.42 1 109; H 3 0.96 2 108 1 {}; H 1 1.09 2 110 3 60; H 1 1.09 2 110 3 180; "
     "H 1 1.09 2 110 3 300; H 2 1.1 1 110 3 120; H 2 1.1 1 110 3 240"
+)
+
+_DMF = (
+    "C; O 1 1.21; H 1 1.11 2 123; N 1 {0} 2 125 3 180; C 4 1.46 1 {1} 2 {2}; C 4 1.46 1 {1} 2 {3}; "
+    "H 5 1.1 4 110 1 {4}; H 5 1.1 4 110 1 {5}; H 5 1.1 4 110 1 {6}; H 6 1.1 4 110 1 {4}; "
+    "H 6 1.1 4 110 1 {5}; H 6 1.1 4 110 1 {6}"
+)
+_C2CL6 = (
+    "C; C 1 1.55; Cl 1 1.77 2 110; Cl 1 1.77 2 110 3 120; Cl 1 1.77 2 110 3 240; Cl 2 1.77 1 110 3 {0}; "
+    "Cl 2 1.77 1 110 3 {1}; Cl 2 1.77 1 110 3 {2}"
 )
 
 CONFORMERS = (
@@ -55,5 +66,27 @@ CONFORMERS = (
         initial=_ETHANOL.format(180),
         final=_ETHANOL.format(60),
         torsion=(0, 1, 2, 3),
+    ),
+    Reaction(
+        "dimethylformamide_exchange",
+        "both methyl groups of planar N,N-dimethylformamide change places by half a turn about the amide bond; IDPP "
+        "between the ends stays in the plane and drives the formyl hydrogen in between carbon and oxygen; the other of "
+        f"the two saddles lies 6.7 meV higher; {BUILT}",
+        # C O H N C C, hydrogens of the first methyl, of the second
+        bonds="0-1 0-2 0-3 3-4 3-5 4-6 4-7 4-8 5-9 5-10 5-11",
+        initial=_DMF.format(1.36, 121, 0, 180, 0, 120, 240),
+        final=_DMF.format(1.36, 121, 180, 0, 0, 120, 240),
+        saddle=_DMF.format(1.43, 112, 118, -118, 60, 180, 300),
+        torsion=(1, 0, 3, 4),
+        mirror="6-7 10-11",
+    ),
+    Reaction(
+        "hexachloroethane_rotation",
+        f"one third of a turn of hexachloroethane, chlorine past chlorine; {BUILT}",
+        bonds="0-1 0-2 0-3 0-4 1-5 1-6 1-7",
+        initial=_C2CL6.format(60, 180, 300),
+        final=_C2CL6.format(180, 300, 60),
+        saddle=_C2CL6.format(120, 240, 0),
+        torsion=(2, 0, 1, 5),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from reactions.conformers import CONFORMERS
 from reactions.pericyclic import PERICYCLIC
+from reactions.radicals import RADICALS
 from reactions.reaction import Reaction
 from reactions.tuned import BAKER_CHAN
 
@@ -124,4 +125,4 @@ ELIMINATIONS = (
     ),
 )
 
-HELD_OUT = (*REARRANGEMENTS, *ELIMINATIONS, *PERICYCLIC, *CONFORMERS)
+HELD_OUT = (*REARRANGEMENTS, *ELIMINATIONS, *PERICYCLIC, *CONFORMERS, *RADICALS)

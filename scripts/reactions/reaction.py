@@ -35,6 +35,7 @@ class Reaction:
     tuned: bool = False
     shelf: float = 0.0  # stop the descent to the initial state at this force (eV/Å), short of the minimum
     starts: int = 3  # perturbed initial bands, next to the linear and the IDPP one
+    mirror: str = ""  # pairs of atoms that the mirror plane of both ends exchanges; all others lie in it
 
     @property
     def initial_bonds(self) -> frozenset[Bond]:
@@ -83,6 +84,23 @@ def aligned(x: Array, target: Array) -> Array:
     u, _, vt = np.linalg.svd(centred.T @ (a - a.mean(axis=0)))
     proper = np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
     return (centred @ u @ proper @ vt + a.mean(axis=0)).ravel()
+
+
+def in_plane(x: Array, mirror: frozenset[Bond]) -> Array:
+    """`x` turned so that its mirror plane is z = 0, and made exactly symmetric; `mirror` pairs change places."""
+    positions = x.reshape(-1, 3)
+    flat = np.setdiff1d(np.arange(len(positions)), np.array(sorted(mirror)))
+    axes = np.linalg.svd(positions[flat] - positions[flat].mean(axis=0))[2]
+    axes[2] *= np.linalg.det(axes)
+    return symmetric(((positions - positions[flat].mean(axis=0)) @ axes.T).ravel(), mirror)
+
+
+def symmetric(x: Array, mirror: frozenset[Bond]) -> Array:
+    """The mean of `x` and its mirror image in z = 0."""
+    image = x.reshape(-1, 3) * [1.0, 1.0, -1.0]
+    for i, j in mirror:
+        image[[i, j]] = image[[j, i]]
+    return (x + image.ravel()) / 2
 
 
 def distance(a: Array, b: Array) -> float:

@@ -16,6 +16,8 @@ from ase.io import read
 from tblite.ase import TBLite
 
 import sciopt.problems
+from sciopt.neb.coordinates import Coordinates
+from sciopt.neb.interpolate import interpolate
 
 DATA = Path(sciopt.problems.__file__).parent / "data"
 FMAX = 1e-3  # eV/Å
@@ -45,12 +47,16 @@ BONDS = {
     "fulminic_acid_ethylene": ("", "C-C C-O"),
     "claisen": ("C-O", "C-C"),
     "pentadiene_shift": ("C-H", "C-H"),
+    "butoxy_shift": ("C-H", "H-O"),
+    "cyclopropylcarbinyl_opening": ("C-C", ""),
 }
 # Torsions (atoms, angle before, angle after, degrees, up to a mirror image); the bonds stay.
 TORSIONS = {
     "butadiene_rotation": ((0, 1, 2, 3), 180, 30),
     "butane_rotation": ((0, 1, 2, 3), 180, 62),
     "ethanol_rotation": ((0, 1, 2, 3), 180, 60),
+    "dimethylformamide_exchange": ((1, 0, 3, 4), 0, 180),
+    "hexachloroethane_rotation": ((2, 0, 1, 5), 60, 180),
 }
 INVERSIONS = ("ammonia_inversion",)
 ROWS = {row["name"]: row for row in csv.DictReader((DATA / "reactions.csv").read_text().splitlines())}
@@ -157,6 +163,16 @@ def test_torsions_change_as_the_name_says(name: str) -> None:
     assert min(deviations) < 30
 
 
+def test_idpp_between_the_ends_of_dimethylformamide_runs_through_a_clash() -> None:
+    initial, final, _ = frames("dimethylformamide_exchange")
+    ends = initial.positions.ravel(), final.positions.ravel()
+    path = interpolate("idpp", *ends, 7, Coordinates.of(initial)).reshape(9, -1, 3)
+    middle = calculated(initial, path[4])
+    assert np.abs(path[:, :6, 2]).max() < 1e-6
+    assert middle.get_angle(1, 0, 2) < 1
+    assert middle.get_potential_energy() - calculated(initial).get_potential_energy() > 9 * initial.info["barrier"]
+
+
 @pytest.mark.parametrize("name", INVERSIONS)
 def test_inversion_turns_the_pyramid_inside_out(name: str) -> None:
     volumes = []
@@ -176,7 +192,10 @@ def test_the_opening_of_cyclobutene_is_conrotatory() -> None:
     assert angle(saddle.get_dihedral(3, 0, 1, 2), 0) > 5
 
 
-@pytest.mark.parametrize("name", ["hcn_hnc", "formaldehyde_h2_co", "methoxy_hydroxymethyl", "ammonia_inversion"])
+@pytest.mark.parametrize(
+    "name",
+    ["hcn_hnc", "formaldehyde_h2_co", "methoxy_hydroxymethyl", "ammonia_inversion", "cyclopropylcarbinyl_opening"],
+)
 def test_saddle_has_one_negative_mode_and_the_ends_none(name: str) -> None:
     for atoms, negative in zip(frames(name), (0, 0, 1), strict=True):
         point = calculated(atoms)
