@@ -296,24 +296,20 @@ def _run_sciopt(start: Start, counted: Counted, max_calls: int, options: dict[st
         max_calls=max_calls,
         **options,
     )
-    return Left(
-        found.X,
-        claim_of(found),
-        found.reason,
-        len(found.history),
-        found.climbing,
-        # Only some methods have another one to fall back to.
-        bool(getattr(found, "fallback", False)),
-    )
+    # Only a band that a surrogate vouches for has errors.
+    fallback = options.get("method") == "gp" and found.energy_errors is None
+    return Left(found.X, claim_of(found), found.reason, len(found.history), found.climbing, fallback)
 
 
 def claim_of(found: PathResult) -> str:
-    """What a search says it certified, as in `Outcome.claim`."""
+    """What a search certified, as in `Outcome.claim`."""
     if not found.converged:
         return ""
-    # Every image of a band was evaluated where it lies, unless the search says otherwise.
-    only_saddle = found.parameters.get("certify") == "saddle" and not found.fmax < FMAX
-    return str(getattr(found, "claim", "")) or ("saddle" if only_saddle else "strict")
+    certify = str(found.parameters["certify"])
+    if found.energy_errors is not None:
+        return certify
+    # Other methods evaluate every image where it lies, and converge the band when the saddle alone does not pass.
+    return "saddle" if certify == "saddle" and not found.fmax < FMAX else "strict"
 
 
 def _run_ase(start: Start, method: str, counted: Counted, max_calls: int, options: dict[str, Any]) -> Left:

@@ -192,16 +192,33 @@ def test_saddles_are_judged_by_the_true_force(start: Start) -> None:
 
 
 def test_claims_are_those_of_the_search() -> None:
-    def found(converged: bool, fmax: float, certify: str = "band", **more: Any) -> Any:
-        return SimpleNamespace(converged=converged, fmax=fmax, parameters={"certify": certify}, **more)
+    def found(converged: bool, fmax: float, certify: str = "band", errors: Any = None) -> Any:
+        return SimpleNamespace(converged=converged, fmax=fmax, parameters={"certify": certify}, energy_errors=errors)
 
     assert claim_of(found(False, 0.3)) == ""
     assert claim_of(found(True, 0.04)) == "strict"
     assert claim_of(found(True, 0.3, "saddle")) == "saddle"
     # The fallback converged the band.
     assert claim_of(found(True, 0.04, "saddle")) == "strict"
-    assert claim_of(found(True, 0.04, claim="band")) == "band"
-    assert claim_of(found(False, 0.04, claim="band")) == ""
+    for certify in ("saddle", "band", "strict"):
+        assert claim_of(found(True, 0.04, certify, np.zeros(7))) == certify
+        assert claim_of(found(False, 0.04, certify, np.zeros(7))) == ""
+
+
+@pytest.mark.parametrize("method", ["gp", "gp-saddle", "gp-strict", "gp-4"])
+def test_the_gaussian_process_is_counted_and_judged(method: str, start: Start) -> None:
+    counting = Counting(start.problem.calculator)
+    outcome = run_one(with_problem(start, calculator=counting), method)
+    assert outcome.success, outcome.note
+    assert outcome.claim == {"gp-saddle": "saddle", "gp-strict": "strict"}.get(method, "band")
+    judged = 2 if outcome.claim == "saddle" else len(start.X)
+    assert outcome.calls == counting.calls - judged - 2
+    assert outcome.calls < 4 * judged_movable(start) and not outcome.fallback
+    # Two images at first, then one or up to four at a time.
+    if method == "gp-4":
+        assert outcome.rounds < outcome.calls <= 4 * outcome.rounds
+    else:
+        assert outcome.rounds == outcome.calls - 1
 
 
 def test_saddle_searches_are_counted_with_their_checks(start: Start) -> None:
@@ -228,7 +245,7 @@ class FoundBy:
                 atoms.positions[-1] += 0.01 * k
                 atoms.calc = factory()
                 atoms.get_forces()
-        values = {"converged": False, "reason": "", "history": [1, 2], "climbing": None}
+        values = {"converged": False, "reason": "", "history": [1, 2], "climbing": None, "energy_errors": None}
         return SimpleNamespace(X=path, **{**values, **self.more})
 
 
@@ -246,21 +263,23 @@ class FoundBy:
 def test_names_stand_for_arguments(
     method: str, options: dict[str, Any], start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    called = FoundBy(fallback=True)
+    called = FoundBy()
     monkeypatch.setattr(paths, "find_path", called)
     outcome = run_one(start, method, 77)
     common = {"images": len(start.X) - 2, "spring": 0.1, "fmax": 0.05, "max_calls": 77}
     assert called.options == {**common, **options}
-    assert (outcome.calls, outcome.prior_calls, outcome.rounds, outcome.fallback) == (2, 0, 2, True)
+    assert (outcome.calls, outcome.prior_calls, outcome.rounds) == (2, 0, 2)
+    # What ends without errors of a surrogate has not been its work.
+    assert outcome.fallback == method.startswith("gp")
 
 
 def test_priors_are_counted_apart_and_only_where_they_belong(monkeypatch: pytest.MonkeyPatch) -> None:
-    called = FoundBy()
+    called = FoundBy(energy_errors=np.zeros(9))
     monkeypatch.setattr(paths, "find_path", called)
     radical = next(starts("methoxy_hydroxymethyl", 1))
     outcome = run_one(radical, "gp-prior-saddle")
     assert called.options["certify"] == "saddle"
-    assert (outcome.calls, outcome.prior_calls) == (2, 3)
+    assert (outcome.calls, outcome.prior_calls, outcome.fallback) == (2, 3, False)
     # GFN1-xTB in the spin state of the problem.
     calculator = called.options["prior"]()
     assert (calculator.parameters.method, calculator.parameters.multiplicity) == ("GFN1-xTB", 2)
