@@ -78,10 +78,8 @@ class Observations:
 
     def continues(self, earlier: Observations) -> bool:
         """Whether the first of these are those of `earlier`, noise included."""
-        known = len(earlier)
-        return known <= len(self) and all(
-            np.array_equal(getattr(self, name)[:known], getattr(earlier, name)) for name in self.__dataclass_fields__
-        )
+        names, known = self.__dataclass_fields__, len(earlier)
+        return all(np.array_equal(getattr(self, name)[:known], getattr(earlier, name)) for name in names)
 
     def take(self, which: Array) -> Observations:
         """Those selected by a mask or indices."""

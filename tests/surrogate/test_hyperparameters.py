@@ -124,6 +124,10 @@ def test_observations_are_taken_and_added():
     for i in range(3):
         data = data.add(np.full(2, i), float(i), -np.full(2, i), 0.1 * i, 0.2 * i)
     assert len(data) == 3
+    assert data.continues(data.take(np.arange(2)))
+    assert data.continues(Observations.none(2))
+    assert not data.take(np.arange(2)).continues(data)
+    assert not replace(data, force_noise=data.force_noise + 0.1).continues(data.take(np.arange(2)))
     some = data.take(np.array([True, False, True]))
     assert np.array_equal(some.X, [[0, 0], [2, 2]])
     assert np.array_equal(some.energies, [0, 2])

@@ -60,19 +60,25 @@ def test_equals_the_reference(system, sample, reference, kernel, constant, rng):
 
 @KERNEL
 def test_extended_equals_at_once(system, sample, reference, kernel):
-    """Observation by observation, with the cached factors, gives what the reference makes of the whole."""
-    data = sample(system, 9)
+    """Observation by observation, with factors continued, gives what the reference makes of the whole."""
+    data = sample(system, 9, energy_noise=0.02, force_noise=0.05)
     process = GaussianProcess(system.features, kernel, length=0.5)
     found = process.fit(data.take(np.arange(3)))
     for count in (4, 5, 7, 9):
         found = process.fit(data.take(np.arange(count)), found)
-    other = reference(system.plain, kernel, found.length, found.variance, data)
+    # The variance that the noise is relative to lags behind, by no more than a factor of 1.4.
+    lag = found.variance / found.solution.trained.variance
+    assert 1 / 1.4 <= lag <= 1.4
+    told = replace(data, energy_noise=data.energy_noise * lag**0.5, force_noise=data.force_noise * lag**0.5)
+    other = reference(system.plain, kernel, found.length, found.variance, told)
     X = system.start + 0.1 * np.random.default_rng(4).normal(size=(3, len(system.start)))
     energies, forces = found.predict(X)
-    for x, energy, force in zip(X, energies, forces, strict=True):
-        mean, _ = other.at(x)
-        assert energy == pytest.approx(mean[0], abs=2e-3)
-        assert np.allclose(force, mean[1:], rtol=0, atol=2e-2)
+    deviations = found.energy_deviations(X)
+    for x, energy, force, deviation in zip(X, energies, forces, deviations, strict=True):
+        mean, covariance = other.at(x)
+        assert energy == pytest.approx(mean[0], abs=1e-5)
+        assert np.allclose(force, mean[1:], rtol=0, atol=1e-4)
+        assert deviation == pytest.approx(covariance[0, 0] ** 0.5, rel=1e-3)
 
 
 @KERNEL

@@ -13,7 +13,7 @@ from sciopt.surrogate import KERNELS, Cartesian, GaussianProcess, InverseDistanc
 from sciopt.surrogate.dense import DenseSolution
 from sciopt.surrogate.factor import Factor, factorised
 from sciopt.surrogate.fixed_metric import FixedMetric, Frame, Told
-from sciopt.surrogate.structured import StructuredSolution, conjugate_gradients, covariance_product
+from sciopt.surrogate.structured import StructuredSolution, conjugate_gradients, covariance_product, solve_structured
 
 KERNEL = pytest.mark.parametrize("kernel", sorted(KERNELS))
 NEVER = 10**6
@@ -175,6 +175,20 @@ def test_conjugate_gradients(constant, rng):
     assert few.iterations == 2
 
 
+def test_any_start_will_do(block, rng):
+    """Also one whose weights of energies do not sum to zero."""
+    features, data = block
+    values = features.at(data.X)
+    fixed = FixedMetric.of(Frame.of(values, data.X), data, KERNELS["se"], 0.3, 1.0)
+    shape = (len(data), data.X.shape[1] + 1)
+    one = solve_structured(values, data, fixed, np.zeros(shape), True)
+    other = solve_structured(values, data, fixed, 0.1 * rng.normal(size=shape), True)
+    assert one.converged
+    assert other.converged
+    assert other.weights[:, 0].sum() == pytest.approx(0.0, abs=1e-10)
+    assert other.mean == pytest.approx(one.mean, abs=1e-3)
+
+
 def compared(features, data, kernel: str, **settings):
     """The same posterior by conjugate gradients and by factorisation."""
     prior = GaussianProcess(features, kernel, deviation=(1.0, 1.0), **settings)
@@ -220,6 +234,16 @@ def test_the_length_scale_is_that_of_the_dense_path(block):
     structured, dense = prior.fit(data), replace(prior, structured=NEVER, dense_rows=NEVER).fit(data)
     assert abs(np.log(structured.length / dense.length)) <= 1.01 * np.log(1.35)
     assert 0.5 < structured.variance / dense.variance * (dense.length / structured.length) ** 4 < 2.0
+
+
+@KERNEL
+def test_the_variance_is_that_of_the_dense_path(block, kernel):
+    features, data = block
+    prior = GaussianProcess(features, kernel, length=0.3, deviation=(1e-3, 1e2))
+    structured = prior.fit(data, optimize=False)
+    dense = replace(prior, structured=NEVER, dense_rows=NEVER).fit(data, optimize=False)
+    assert isinstance(structured.solution, StructuredSolution)
+    assert structured.variance == pytest.approx(dense.variance, rel=0.05)
 
 
 def test_observation_by_observation(block):
