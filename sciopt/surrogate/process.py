@@ -157,7 +157,7 @@ class GaussianProcess:
         others = tuple(
             one for one in trained.values() if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO)
         )
-        if earlier is None or abs(np.log(found / variance)) > np.log(_DRIFT):
+        if abs(np.log(found / variance)) > (0.0 if earlier is None else np.log(_DRIFT)):
             best, others = train(geometry, data, self.radial, length, found, None), ()
         solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
         return Posterior(self, data, length, found, solution)

@@ -81,6 +81,19 @@ def test_extended_equals_at_once(system, sample, reference, kernel):
         assert deviation == pytest.approx(covariance[0, 0] ** 0.5, rel=1e-3)
 
 
+def test_what_is_factorised_is_not_factorised_again(molecule, sample):
+    """The panels of a factor are shared by those that continue it."""
+    data = sample(molecule, 8)
+    process = GaussianProcess(molecule.features, length=0.5, belief=1e6, deviation=(1.0, 1.0))
+    known = process.fit(data.take(np.arange(6)))
+    found = process.fit(data, known)
+    assert found.solution.trained.factor.panels[0] is known.solution.trained.factor.panels[0]
+    assert len(found.solution.trained.factor.panels) == 2
+    assert len(found.solution.others) == len(known.solution.others) == 2
+    before = {one.length: one.factor.panels[0] for one in known.solution.others}
+    assert all(one.factor.panels[0] is before[one.length] for one in found.solution.others)
+
+
 @KERNEL
 def test_interpolates(system, sample, kernel):
     data = sample(system, 4, energy_noise=0.0, force_noise=0.0)
