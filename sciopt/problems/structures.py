@@ -1,4 +1,4 @@
-"""Structures to optimize, to measure methods on: nineteen that were used for tuning, and more that nobody looked at.
+"""Structures to optimize, to measure methods on: twenty-one that were used for tuning, and more that nobody looked at.
 
 Names, sizes, loads and radii of fourteen of them are fixed, so that measured objectives can be compared. Other sizes of
 the same problems are at hand for examples and for tests: lengths scale, loads do not.
@@ -203,9 +203,22 @@ _RECIPES: dict[str, _Recipe] = {
     "chip": _Recipe(
         planar.chip, (120, 80), 0.3, 2.0, "plate heated in the middle and all over, unequal sinks", "heat", Emin=1e-3
     ),
-    "table": _Recipe(spatial.table, (32, 16, 32), 0.2, 2.0, "table on four feet under a spread weight: a grillage"),
+    "table": _Recipe(
+        spatial.table, (32, 16, 32), 0.2, 2.0, "table on four feet under a spread weight: a grillage", seen=True
+    ),
     "corbel": _Recipe(
-        spatial.corbel, (24, 24, 12), 0.25, 1.5, "bracket hung from its leg, loaded down and aside: a corner in space"
+        spatial.corbel,
+        (24, 24, 12),
+        0.25,
+        1.5,
+        "bracket hung from its leg, loaded down and aside: a corner in space",
+        seen=True,
+    ),
+    "slab": _Recipe(
+        spatial.slab, (32, 12, 24), 0.25, 1.5, "slab on three columns under an uneven weight: a grillage, shallow"
+    ),
+    "lug": _Recipe(
+        spatial.lug, (32, 20, 20), 0.2, 2.0, "lug on a base with four bolts, three loads in turn: corners in space"
     ),
 }
 
@@ -216,7 +229,7 @@ def structure_problem_names(seen: bool | None = None) -> tuple[str, ...]:
     Examples
     --------
     >>> len(structure_problem_names(seen=True))
-    19
+    21
     >>> "torsion" in structure_problem_names(seen=False)
     True
     """

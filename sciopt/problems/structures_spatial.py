@@ -5,7 +5,19 @@ from __future__ import annotations
 from sciopt.topopt.builder import Grid
 from sciopt.topopt.regions import Block
 
-__all__ = ["cantilever", "cooler", "corbel", "mbb", "table", "torsion", "tower", "viaduct", "wall_bracket"]
+__all__ = [
+    "cantilever",
+    "cooler",
+    "corbel",
+    "lug",
+    "mbb",
+    "slab",
+    "table",
+    "torsion",
+    "tower",
+    "viaduct",
+    "wall_bracket",
+]
 
 
 def cantilever(nx: int, ny: int, nz: int) -> Grid:
@@ -89,6 +101,42 @@ def table(nx: int, ny: int, nz: int) -> Grid:
     """Four feet in the corners of the bottom, a weight of 1 spread over the top."""
     corners = [Block((x, 0, z), (x + nx / 8, 0, z + nz / 8)) for x in (0.0, 7 * nx / 8) for z in (0.0, 7 * nz / 8)]
     return Grid(nx, ny, nz).fix(corners).load("top", (0, -1, 0))
+
+
+def slab(nx: int, ny: int, nz: int) -> Grid:
+    """Three columns carry a weight of 1 on the top, of which the right half bears three quarters.
+
+    A grillage of deep beams, as in Rozvany, *Structural Design via Optimality Criteria* (1989).
+    """
+    columns = [
+        Block((0, 0, 0.4 * nz), (0.1 * nx, 0, 0.6 * nz)),
+        Block((0.8 * nx, 0, 0), (0.9 * nx, 0, 0.2 * nz)),
+        Block((0.8 * nx, 0, 0.8 * nz), (0.9 * nx, 0, nz)),
+    ]
+    return (
+        Grid(nx, ny, nz)
+        .fix(columns)
+        .load("top", (0, -0.5, 0))
+        .load(Block((nx // 2, ny, None), (nx, ny, None)), (0, -0.5, 0))
+    )
+
+
+def lug(nx: int, ny: int, nz: int) -> Grid:
+    """A base on four bolts and a lug in its middle, pulled up, along and aside in turn.
+
+    After the bracket of Carter et al., *The GE aircraft engine bracket challenge* (2014).
+    """
+    low, left, right = ny // 2, nx // 4, nx - nx // 4
+    bolts = [Block((x * nx, 0, z * nz), ((x + 0.15) * nx, 0, (z + 0.2) * nz)) for x in (0.0, 0.85) for z in (0.0, 0.8)]
+    eye = Block((left, ny, 0.4 * nz), (right, ny, 0.6 * nz))
+    return (
+        Grid(nx, ny, nz)
+        .void([Block((None, low, None), (left, None, None)), Block((right, low, None), (None, None, None))])
+        .fix(bolts)
+        .load(eye, (0, 1, 0), "up")
+        .load(eye, (0.7, 0, 0), "along")
+        .load(eye, (0, 0, 0.5), "aside")
+    )
 
 
 def corbel(nx: int, ny: int, nz: int) -> Grid:

@@ -11,6 +11,7 @@ import numpy as np
 from sciopt.core.stop import Budget, Plateau, Reason
 from sciopt.rules.projected import NOTHING, Curvature
 from sciopt.topopt.methods import design_method, quasi_newton
+from sciopt.topopt.prolong import interpolated
 
 if TYPE_CHECKING:
     from sciopt.core.method import StepMethod
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "coarse_to_fine", "grids", "single_grid"]
 
-# All constants below were chosen on the fourteen problems marked `seen` in sciopt.problems, from three starts each.
+# All constants below were chosen on the problems marked `seen` in sciopt.problems, from three starts each; those for
+# three dimensions on the nine of them in space.
 # The penalty is raised on the coarsest grid, whenever the best value has settled (to a share, in that many solves).
 _LINEAR = Plateau(0.005, 5) | Budget(40)
 # In three dimensions a longer search there overfits the few elements across a member.
@@ -38,10 +40,11 @@ _LOOSE, _LOOSE_END = Plateau(0.05, 3) | Budget(20), Plateau(0.01, 4) | Budget(40
 _WIDE_END = Plateau(0.02, 3) | Budget(20)
 # Solves that a competing branch on the middle grid gets to come within a share of the other one.
 _TRIAL, _BEHIND = 4, 0.03
-# In three dimensions: what a penalized design may be worth in terms of the best linear one for a grid to be believed,
-# and for it to be left; how much thicker a solid skin may become; when a penalty is left.
-_BELIEVED, _REACH, _THICKER = 2.3, 2.0, 1.1
-_TRIED, _TRIED_FINE = Plateau(0.02, 3) | Budget(15), Plateau(0.02, 3) | Budget(8)
+# In three dimensions: what a penalized design on the coarsest grid may be worth in terms of the best linear one for it
+# to hold members, and for its linear design to be a start; what designs on the next grid may be worth; how much thicker
+# a solid skin may become; when a penalty is left; solves of the early start.
+_HOLDS, _HINTS, _REACH, _THICKER = 3.2, 5.5, 2.0, 1.1
+_TRIED, _EARLY = Plateau(0.02, 3) | Budget(15), Budget(14)
 # First move limit on a finer grid, where the learned curvature is to be trusted but edges are still stairs.
 _MOVE = 0.35
 _GRIDS, _SMALL, _LEAST_SIDE = 3, 4000, 3
@@ -83,15 +86,20 @@ class Carried:
             return cls(result.x)
         return cls(result.x, memory)
 
-    def onto(self, coarse: TopologyProblem, fine: TopologyProblem) -> Carried:
-        """The same on the next finer grid: designs by repetition, gradients by repetition per unit of volume."""
+    def onto(self, coarse: TopologyProblem, fine: TopologyProblem, smooth: bool = True) -> Carried:
+        """The same on the next finer grid: memory by repetition, gradients per unit of volume.
+
+        A design is `smooth`, linear between the centres of elements, or repeated as well. Smooth edges are soon where
+        they should be; but members in space that are two coarse elements thick lose most of what they carry.
+        """
 
         def prolong(a: Array) -> Array:
             return coarse.structure.prolong(fine.structure, a)
 
         s = tuple(prolong(a) for a in self.memory.s)
         y = tuple(fine.field.weights * prolong(b / coarse.field.weights) for b in self.memory.y)
-        return Carried(prolong(self.x), self.memory._replace(s=s, y=y), _MOVE)
+        x = interpolated(coarse.structure, fine.structure, self.x) if smooth else prolong(self.x)
+        return Carried(x, self.memory._replace(s=s, y=y), _MOVE)
 
 
 def coarse_to_fine(
@@ -161,44 +169,53 @@ class _Search:
     def in_space(self, levels: list[TopologyProblem], x: Array) -> Carried:
         """What to begin with on the finest of three or more grids of bricks, where coarse ones hold few members.
 
-        Two branches raise the penalty on the coarsest grid, all the way and halfway, and compete on the next one. They
-        are believed only if the winner is worth a fair share of the best linear material, and if no solid skin has
-        become thicker on the way; otherwise the penalty is raised from the next grid on.
+        Where members are thinner than an element a penalized design is worth a multiple of a grey one, and what is
+        found is no guide. The less the coarsest grid holds, the less of it is used: its members; or the best linear
+        material on it, penalized halfway on the next grid; or nothing.
         """
         coarsest, middle = levels[-1], levels[-2]
         linear = self.run(coarsest.at(penalty=0.0), Carried(x), _LINEAR)
-        if _solid(coarsest) <= _THICKER * _solid(levels[0]):
-            raised = self.raised(coarsest, linear.carried.x, _PENALTIES[1:], _SOFT[3], _COARSEST)
-            best = self.run(middle, raised.carried.onto(coarsest, middle), _MIDDLE)
-            best = min(best, self.handed_over(coarsest, middle, x, best.value), key=_value)
-            if best.value <= _BELIEVED * linear.value:
-                return self.climbed(levels[:-2], best.carried.onto(middle, levels[-3]), [1.0], np.inf)
-        carried = Carried(linear.carried.onto(coarsest, middle).x)
-        return self.climbed(levels[:-1], carried, [*_PENALTIES[1:], 1.0], _REACH * linear.value)
+        if _solid(coarsest) > _THICKER * _solid(levels[0]):
+            guided = Carried(linear.carried.onto(coarsest, middle, smooth=False).x)
+            found = self.reached(middle, guided, (*_PENALTIES[1:], 1.0), linear.value)
+            return self.early(levels, x) if found is None else self.lifted(levels[:-1], found, smooth=False)
+        raised = self.raised(coarsest, linear.carried.x, _PENALTIES[1:], _SOFT[3], _COARSEST)
+        price = _price(raised.value, linear.value)
+        if price > _HINTS:
+            return self.early(levels, x)
+        if price > _HOLDS:
+            half = Carried(linear.carried.onto(coarsest, middle).x)
+            for penalty in _PENALTIES[1:3]:
+                half = self.run(middle.at(penalty=penalty), Carried(half.x), _TRIED).carried
+            return self.lifted(levels[:-1], half, smooth=True)
+        best = self.run(middle, raised.carried.onto(coarsest, middle, smooth=False), _MIDDLE)
+        best = min(best, self.handed_over(coarsest, middle, x, best.value), key=_value)
+        return self.lifted(levels[:-1], best.carried, smooth=False)
 
-    def climbed(self, levels: list[TopologyProblem], carried: Carried, penalties: list[float], reach: float) -> Carried:
-        """Go through `penalties` on the coarsest grid as long as it can hold what they ask for, then on finer ones.
+    def reached(
+        self, at: TopologyProblem, carried: Carried, penalties: tuple[float, ...], linear: float
+    ) -> Carried | None:
+        """The design after the last of `penalties`, or None as soon as one asks for more than the grid holds."""
+        for penalty in penalties:
+            end = self.run(at.at(penalty=penalty), Carried(carried.x), _TRIED)
+            if _price(end.value, linear) > _REACH:
+                return None
+            carried = end.carried
+        return carried
 
-        Where members are thinner than an element a penalized design is worth a multiple of a grey one, and what is
-        found is no guide: once its value is beyond `reach`, a grid is left for the next finer one, with the design from
-        before. Ends before the last penalty on the finest grid.
-        """
-        *rest, last = penalties
-        number = len(levels) - 1
-        while rest:
-            at = levels[number].at(penalty=rest[0])
-            end = self.run(at, carried, _TRIED if number else _TRIED_FINE)
-            if number and end.value > reach:
-                carried = Carried(carried.onto(levels[number], levels[number - 1]).x)
-                number -= 1
-            else:
-                carried = Carried(end.carried.x)
-                rest.pop(0)
-        while number:
-            end = self.run(levels[number].at(penalty=last), carried, _MIDDLE)
-            kept = end.carried if end.value <= reach else carried
-            carried = kept.onto(levels[number], levels[number - 1])
-            number -= 1
+    def early(self, levels: list[TopologyProblem], x: Array) -> Carried:
+        """A few solves on the next to finest grid, halfway to the penalty: where material goes, not yet as what."""
+        for coarse, fine in zip(levels[:1:-1], levels[-2:0:-1], strict=True):
+            x = coarse.structure.prolong(fine.structure, x)
+        half = self.run(levels[1].at(penalty=0.5), Carried(x), _EARLY)
+        return half.carried.onto(levels[1], levels[0])
+
+    def lifted(self, levels: list[TopologyProblem], carried: Carried, smooth: bool) -> Carried:
+        """Carry a design of the coarsest of `levels` onto the finest, through runs on those between."""
+        for coarse, fine in zip(levels[:0:-1], levels[-2::-1], strict=True):
+            carried = carried.onto(coarse, fine, smooth)
+            if fine is not levels[0]:
+                carried = self.run(fine, carried, _MIDDLE).carried
         return carried
 
     def handed_over(self, coarse: TopologyProblem, fine: TopologyProblem, x: Array, rival: float) -> End:
@@ -206,12 +223,20 @@ class _Search:
         for penalty in (0.0, 0.25):
             x = self.run(coarse.at(penalty=penalty), Carried(x), _LOOSE).carried.x
         half = self.run(coarse.at(penalty=0.5), Carried(x), _SOFT[3])
-        moved = self.run(fine.at(penalty=0.5), half.carried.onto(coarse, fine), Plateau(0.03, 3) | Budget(8))
+        carried = half.carried.onto(coarse, fine, smooth=False)
+        moved = self.run(fine.at(penalty=0.5), carried, Plateau(0.03, 3) | Budget(8))
         return self.run(fine, Carried(moved.carried.x), _MIDDLE | _Hopeless(rival))
 
 
 def _value(end: End) -> float:
     return end.value
+
+
+def _price(penalized: float, linear: float) -> float:
+    """By what factor a penalized design is worse than the best linear one, whatever the sign of the objective."""
+    if linear < 0.0:
+        return linear / penalized if penalized < 0.0 else np.inf
+    return penalized / linear if linear else 1.0
 
 
 def _solid(problem: TopologyProblem) -> float:

@@ -26,6 +26,7 @@ from sciopt.topopt import (
     optimize_topology,
 )
 from sciopt.topopt.coarse_to_fine import grids
+from sciopt.topopt.regions import Block
 
 FILES = {"summary.json", "log.csv", "design.npz", "design.png", "design.vti", "design.stl", "convergence.png"}
 
@@ -163,6 +164,39 @@ def test_an_interrupted_task_resumed_is_the_whole_task(tmp_path: Path, method: s
     same_records(again, whole)
     with open(tmp_path / "cut" / "log.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == len(whole.records)
+
+
+def feet(nx: int, nz: int) -> list[Block]:
+    return [Block((x, 0, z), (x + 2, 0, z + 2)) for x in (0, nx - 2) for z in (0, nz - 2)]
+
+
+# What the coarsest grid is used for: the best linear material; nothing; nothing, because a solid skin is thick on it.
+SPATIAL = {
+    "bar": (Grid(24, 12, 12).fix("left").load("right bottom", (0, -1, 0)), 0.25),
+    "plate": (Grid(16, 12, 16).fix(feet(16, 16)).load("top", (0, -1, 0)), 0.15),
+    "skin": (Grid(16, 12, 12).solid("top").fix("left").load("right top", (0, -1, 0)), 0.3),
+}
+
+
+@pytest.mark.parametrize("name", SPATIAL)
+def test_tasks_in_space_are_resumed_whatever_the_coarse_grids_hold(tmp_path: Path, name: str) -> None:
+    def interrupt(visit: Visit) -> None:
+        if visit.record.equivalents > 1.5:
+            raise KeyboardInterrupt
+
+    def problem() -> Compliance:
+        grid, volume = SPATIAL[name]
+        return Compliance(grid, volume, filter=Density(1.5), solver="direct")
+
+    whole = optimize_topology(problem(), max_solves=3, out=tmp_path / "whole")
+    optimize_topology(problem(), max_solves=3, out=tmp_path / "cut", callback=interrupt)
+    (tmp_path / "cut" / "summary.json").unlink()
+    again = optimize_topology(problem(), max_solves=3, out=tmp_path / "cut", resume=True)
+    assert np.array_equal(again.x, whole.x)
+    same_records(again, whole)
+    # The last run on a coarse grid has half of the penalty: it does not hold members.
+    penalties = [record.penalty for record in whole.records if record.elements < problem().structure.design.size]
+    assert penalties[-1] == 0.5
 
 
 def test_a_finished_task_resumed_costs_nothing(tmp_path: Path) -> None:
