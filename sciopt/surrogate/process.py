@@ -155,7 +155,7 @@ class GaussianProcess:
         best = at(length)
         found = self._clipped(best.evidence(self.constant)[1])
         others = tuple(
-            one for one in trained.values() if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO)
+            one for one in (cache | trained).values() if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO)
         )
         if abs(np.log(found / variance)) > (0.0 if earlier is None else np.log(_DRIFT)):
             best, others = train(geometry, data, self.radial, length, found, None), ()
