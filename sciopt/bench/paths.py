@@ -297,7 +297,7 @@ def _run_sciopt(start: Start, counted: Counted, max_calls: int, options: dict[st
         **options,
     )
     # Only a band that a surrogate vouches for has errors.
-    fallback = options.get("method") == "gp" and found.energy_errors is None
+    fallback = found.method.split()[0] == "gp" and found.energy_errors is None
     return Left(found.X, claim_of(found), found.reason, len(found.history), found.climbing, fallback)
 
 

@@ -18,7 +18,10 @@ SMALL, LARGE = 50, 300  # coordinates up to and from which overheads are summari
 
 
 def path_table(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    """One line per problem: median calls over the successful starts of every method, with successes out of starts."""
+    """One line per problem: median calls over the successful starts of every method, with successes out of starts.
+
+    An exclamation mark counts false certificates.
+    """
     methods = _ordered(outcome.method for outcome in outcomes)
     problems = _ordered(outcome.problem for outcome in outcomes)
     width = max([len(problem) for problem in problems] + [7]) + 2
@@ -29,7 +32,8 @@ def path_table(outcomes: Sequence[Outcome]) -> Iterator[str]:
             runs = [o for o in outcomes if o.problem == problem and o.method == method]
             good = [o.calls for o in runs if o.success]
             median = f"{np.median(good):.0f}" if good else "-"
-            cells.append(f"{median} ({len(good)}/{len(runs)})".rjust(18))
+            false = sum(o.false_certificate for o in runs)
+            cells.append(f"{median} ({len(good)}/{len(runs)}){f' !{false}' if false else ''}".rjust(18))
         tuned = next(o.tuned for o in outcomes if o.problem == problem)
         yield problem.ljust(width) + ("       " if tuned else "   *   ") + "".join(cells)
 
@@ -85,9 +89,8 @@ def summary_lines(outcomes: Sequence[Outcome]) -> Iterator[str]:
         for method, cells in rows:
             line = "".join(cells[head].rjust(width) for head, width in zip(heads, widths, strict=True))
             yield "  " + method.ljust(first) + line
-        for method in methods:
-            if method not in others:
-                yield from _against_best(chosen, method, others)
+        for method in [method for method in methods if method not in others][:1]:
+            yield from _against_best(chosen, method, others)
         yield from serial_lines(chosen)
 
 

@@ -131,7 +131,8 @@ def _print_tables(outcomes: Sequence[Outcome]) -> None:
 
     if not outcomes:
         raise InputError("there are no outcomes to print")
-    print("median calls of successful starts (successes/starts); * marks problems no constant was chosen on")
+    print("median calls of successful starts (successes/starts), ! counts false certificates; * marks problems no")
+    print("constant was chosen on")
     _print(path_table(outcomes))
     print(
         "false: the claimed force does not hold up; wrong: it does, at another saddle; ase-*: times the calls it needs,"

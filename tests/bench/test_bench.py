@@ -246,6 +246,7 @@ class FoundBy:
                 atoms.calc = factory()
                 atoms.get_forces()
         values = {"converged": False, "reason": "", "history": [1, 2], "climbing": None, "energy_errors": None}
+        values["method"] = f"{options['method']} (for a reason)"
         return SimpleNamespace(X=path, **{**values, **self.more})
 
 
@@ -430,6 +431,7 @@ def test_mistakes_are_told_apart() -> None:
     cells = table_of(list(summary_lines(runs)))["gp"]
     assert (cells["succeeded"], cells["false"], cells["wrong"], cells["unclaimed"]) == ("1/6", "2", "1", "1")
     assert cells["fallbacks"] == "1"
+    assert list(path_table(runs))[1].split() == ["a", "10", "(1/6)", "!2"]
     told = list(failure_lines(runs))
     whats = ["false certificate", "false certificate", "wrong barrier", "no claim", "force"]
     assert all(f"start {seed} gp: {what}" in line for seed, what, line in zip(range(1, 6), whats, told, strict=True))
