@@ -19,8 +19,10 @@ __all__ = ["Plan", "View", "next_images"]
 
 # Chosen on the problems marked `tuned`.
 _UNCERTAIN = 0.05  # eV: energies less certain than this come before everything that is about convergence
-_SAME = 0.002  # Å: nearer to a datum nothing new is learned
-_NEW = 0.02  # Å: what an audit has to be away from all data
+_SAME = 0.002  # Å: nearer to a datum nothing new is learned about energies
+_EQUAL = 1e-5  # Å: nor about forces
+_STIFF = 0.0  # eV/Å²
+_OPEN = 0.25  # of the tolerance: an image whose deviation is smaller needs no audit
 _MOVED = 0.03  # Å: a climbing image that was converged is asked again when it has moved this far
 _AUDITS = 1
 
@@ -89,8 +91,13 @@ class View:
 
     @cached_property
     def known(self) -> Array:
-        """(M,) whether there is nothing to be learned by asking again."""
-        return self.distance < _SAME if self.noise == 0 else self.distance == 0.0
+        """(M,) whether there is nothing to be learned about the energy by asking again."""
+        return self.distance < (_SAME if self.noise == 0.0 else 0.0)
+
+    @cached_property
+    def asked(self) -> Array:
+        """(M,) whether this very configuration has been evaluated; with noisy answers it may be again."""
+        return self.distance < (_EQUAL if self.noise == 0.0 else 0.0)
 
     @cached_property
     def converged(self) -> bool:
@@ -100,16 +107,19 @@ class View:
         return bool(self.model.coordinates.longest(self.X[self.climbing] - self.top) <= _MOVED)
 
     @cached_property
-    def totals(self) -> Array:
-        """(M,) band forces that cannot be excluded, eV/Å: predicted, plus the calibrated deviation across the path."""
-        info = self.relaxed.ev.info
-        tangents = info["tangents"].copy()
+    def deviations(self) -> Array:
+        """(M,) calibrated deviations of the force on an atom across the path, eV/Å; whole for the climbing image."""
+        tangents = self.relaxed.ev.info["tangents"].copy()
         if self.climbing is not None:
             tangents[self.climbing] = 0.0
-        longest = self.model.coordinates.longest
-        totals = longest(self.relaxed.ev.force.reshape(self.X.shape)) + self.factor * longest(
-            self.posterior.force_deviations(self.X, without=tangents)
-        )
+        spreads = self.posterior.force_deviations(self.X, without=tangents)
+        return np.hypot(self.factor * self.model.coordinates.longest(spreads), _STIFF * self.distance)
+
+    @cached_property
+    def totals(self) -> Array:
+        """(M,) band forces that cannot be excluded, eV/Å: predicted, plus the deviation."""
+        forces = self.model.coordinates.longest(self.relaxed.ev.force.reshape(self.X.shape))
+        totals = forces + self.deviations
         if self.converged:
             totals[self.climbing] = 0.0
         return totals
@@ -151,13 +161,14 @@ def _next(
 ) -> tuple[tuple[int, str] | None, float]:
     """One image and the reason, None when nothing is left, and the bound on the band force where it was needed."""
     free = ~view.known
-    free[taken] = False
+    fresh = ~view.asked
+    free[taken] = fresh[taken] = False
     relaxed, climbing = view.relaxed, view.climbing
 
     def ask(image: int, why: str) -> tuple[int, str] | None:
-        if free[image]:
+        if fresh[image]:
             return image, why
-        return (int(np.argmax(np.where(free, view.distance, -1.0))), "force") if free.any() else None
+        return (int(np.argmax(np.where(fresh, view.distance, -1.0))), "force") if fresh.any() else None
 
     if relaxed.outside is not None and not taken:
         return ask(relaxed.outside, "trust"), np.inf
@@ -166,18 +177,15 @@ def _next(
         return (worst, "energy"), np.inf
     if climbing is not None and not view.converged and climbing not in taken:
         if view.noise == 0 or view.totals[climbing] > fmax:
-            # Where bonds are stiff, a thousandth of an Å decides whether a force is below the tolerance.
-            if view.distance[climbing] > 0.0:
-                return (climbing, "climbing"), np.inf
             return ask(climbing, "climbing"), np.inf
     if certify == "saddle":
         return None, np.inf
     bound = float(view.totals.max())
     if bound < fmax:
-        apart = free & (view.distance > _NEW)
-        if taken or audits >= _AUDITS or not apart.any():
+        doubtful = fresh & (view.deviations > _OPEN * fmax)
+        if taken or audits >= _AUDITS or not doubtful.any():
             return None, bound
-        return (int(np.argmax(np.where(apart, view.totals, -1.0))), "audit"), bound
-    if taken and np.where(free, view.totals, -1.0).max() < fmax:
+        return (int(np.argmax(np.where(doubtful, view.totals, -1.0))), "audit"), bound
+    if taken and np.where(fresh, view.totals, -1.0).max() < fmax:
         return None, bound
-    return ask(int(np.argmax(np.where(free, view.totals, -1.0))), "force"), bound
+    return ask(int(np.argmax(np.where(fresh, view.totals, -1.0))), "force"), bound

@@ -10,10 +10,13 @@ import numpy as np
 
 from sciopt.core import Reason, RestartMismatch, Result, run
 from sciopt.core.errors import EvaluationFailed
+from sciopt.neb.band import highest
 from sciopt.neb.configurations import Configurations, ConfigurationSpace
 from sciopt.neb.finder_answer import certified_band
+from sciopt.neb.images import Answer, Images
 from sciopt.neb.methods import band_method
 from sciopt.neb.path_finder import PathFinder
+from sciopt.neb.prior import CorrectedProcess, Emulator
 from sciopt.neb.recover import through_top
 from sciopt.neb.search import CallBudget, Search
 from sciopt.neb.surrogate_model import path_model
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.band import BandLaw
     from sciopt.neb.path_result import Lesson, SaddleCheck
+    from sciopt.neb.surrogate_model import PathModel
     from sciopt.surrogate.data import Observations
 
 __all__ = ["Certified", "FinderSearch"]
@@ -37,6 +41,8 @@ _SPRING = 1.0
 _STEP_MOLECULE, _STEP_SOLID = 0.1, 0.2
 # Evaluations per image, and evaluations in a row at the smallest trust region, after which the finder gives up.
 _PATIENCE, _PINCHED = 8, 12
+# Of the tolerance: how far the path is converged on a prior.
+_ON_PRIOR = 2.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,7 @@ class FinderSearch(Search):
     prior: Any = None
     finder: PathFinder | None = field(default=None, init=False)
     _lessons: tuple[Lesson, ...] = field(default=(), init=False)
+    _emulator: Emulator | None = field(default=None, init=False)
 
     def run(
         self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
@@ -128,8 +135,15 @@ class FinderSearch(Search):
         continued = begun is not None and begun[0] == name
         start = begun[1] if begun is not None and continued else self.band
         coordinates = self.ends.coordinates
+        model, first = path_model(coordinates, start[0], start[-1]), None
+        if self.prior is not None:
+            if self._emulator is None:
+                self._emulator, start = self._on_prior(model, start, law)
+                top = highest(self._emulator.posterior().predict(start)[0])
+                first = None if top is None else (top,)
+            model = replace(model, process=CorrectedProcess(model.process, self._emulator))
         finder = PathFinder(
-            path_model(coordinates, start[0], start[-1]),
+            model,
             start,
             self.ends.answers,
             replace(law, spring=_SPRING),
@@ -140,6 +154,7 @@ class FinderSearch(Search):
             batch=self.batch,
             certify=self.certify,
             data=data,
+            first=first,
         )
         settings = {"stage": name, "law": law, "method": "gp", "fmax": self.fmax, "certify": self.certify}
         seeds = finder.seeds()
@@ -177,18 +192,50 @@ class FinderSearch(Search):
         evaluation = certified_band(finder, result.state.memory, law)
         return replace(result, evaluation=evaluation, residual=evaluation.info["bound"], x=evaluation.x)
 
+    def _on_prior(self, model: PathModel, start: Array, law: BandLaw) -> tuple[Emulator, Array]:
+        """The path on the prior alone, found in the same way, and what was learned about the prior."""
+        coordinates = self.ends.coordinates
+        evaluator = Images(coordinates, self.prior, count=len(start) - 2)
+        emulator = Emulator(evaluator, model.process)
+        self._emulator = emulator
+        energies, forces = emulator.exactly(start[[0, -1]])
+        ends = Answer(energies[0], forces[0]), Answer(energies[1], forces[1])
+        law = replace(law, spring=_SPRING)
+        space = ConfigurationSpace(coordinates)
+        finder = PathFinder(model, start, ends, law, space, self._relaxing(), fmax=_ON_PRIOR * self.fmax)
+        seeds = finder.seeds()
+        problem = Configurations(evaluator, seeds, start[[image + 1 for image in seeds]].ravel())
+        stop = Certified(_ON_PRIOR * self.fmax, _PATIENCE * (len(start) - 2))
+        try:
+            result = run(problem, finder, stop, observers=[problem.expect])
+        except EvaluationFailed as failure:
+            log.warning("the prior cannot follow the initial path (%s); it is only asked where it is needed", failure)
+            return emulator, start
+        memory = result.state.memory
+        emulator.data = memory.data
+        if not result.converged:
+            log.info("no path on the prior alone (%s); going on from the initial path", result.reason.message)
+            return emulator, start
+        return emulator, memory.X
+
+    def further_calls(self) -> dict[str, int]:
+        return {} if self._emulator is None else {"prior": self._emulator.calls}
+
     @property
     def lessons(self) -> tuple[Lesson, ...]:
         return self._lessons
 
-    def _relaxing(self) -> Any:
+    def _relaxing(self) -> tuple[Any, ...]:
         coordinates = self.ends.coordinates
         step = _STEP_MOLECULE if coordinates.rigid else _STEP_SOLID
 
-        def make(band: Array) -> Any:
+        def quick(band: Array) -> Any:
             return band_method("lbfgs", coordinates, band, precondition=False, maxstep=step)
 
-        return make
+        def sure(band: Array) -> Any:
+            return band_method("imagewise", coordinates, band, fmax=0.1 * self.fmax)
+
+        return quick, sure
 
 
 def _pulled(x: Array, blocks: tuple[int, ...], path: Array) -> Array:

@@ -21,6 +21,7 @@ from sciopt.core.method import State
 from sciopt.neb.acquisition import View, next_images
 from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.path_result import Lesson
+from sciopt.neb.prior import Corrected
 from sciopt.neb.surrogate_band import Relaxed, SurrogateBand, relax_band
 from sciopt.surrogate.data import Observations
 
@@ -44,6 +45,8 @@ _ENERGY_NOISE, _FORCE_NOISE = 1e-3, 1e-3  # eV and eV/Å: what electronic-struct
 _STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those of atoms inside each other
 _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
 _KEEP_RATIOS = 6
+_REFINEMENTS = 8  # rounds of asking a prior for more, per evaluation
+_RELAXED = 0.2  # of the tolerance: band force on the surrogate at which it is relaxed
 SAME_TOP = 0.03  # Å: a datum this near to the climbing image stands for it when its force is small
 _CALM = (0.3, 0.15)  # eV/Å and eV: a band this converged and this certain climbs from the start
 _GROW, _SHRINK, _LEAST, _MOST = 1.4, 0.75, 0.2, 2.0
@@ -129,7 +132,7 @@ class PathFinder:
     space
         The geometry of single configurations.
     relaxing
-        ``(M+2, n) band -> method`` that relaxes it on the surrogate.
+        Functions ``(M+2, n) band -> method`` that relax it on the surrogate, the next where one gets nowhere.
     fmax
         Tolerance, eV/Å.
     noise
@@ -140,6 +143,8 @@ class PathFinder:
         ``"saddle"``, ``"band"`` or ``"strict"``.
     data
         Observations known from elsewhere.
+    first
+        Images (from 0) to ask for first; near one and two thirds of the path by default.
     """
 
     model: PathModel
@@ -147,19 +152,22 @@ class PathFinder:
     ends: tuple[Answer, Answer]
     law: BandLaw
     space: Space
-    relaxing: Callable[[Array], Method]
+    relaxing: tuple[Callable[[Array], Method], ...]
     fmax: float = 0.05
     noise: float = 0.0
     batch: int = 1
     certify: str = "band"
     data: Observations | None = None
+    first: tuple[int, ...] | None = None
     control: Adaptive = field(
         default_factory=lambda: Adaptive(1.0, prediction_quality, grow=_GROW, shrink=_SHRINK, least=_LEAST, most=_MOST)
     )
     _last: list[Posterior] = field(default_factory=list, repr=False)
 
     def seeds(self) -> tuple[int, ...]:
-        """The images (from 0) asked for first: near one and two thirds of the path."""
+        """The images (from 0) asked for first."""
+        if self.first is not None:
+            return self.first
         images = len(self.path) - 2
         return tuple(sorted({int(np.clip(round((images + 1) * t), 1, images)) - 1 for t in (1 / 3, 2 / 3)}))
 
@@ -256,6 +264,13 @@ class PathFinder:
             if memory.frozen:
                 return self._asked(ev, memory, posterior, tuple((image, "strict") for image in unknown), limit, accepted)
         relaxed, memory = self._relax(posterior, memory, float(limit.size))
+        for _ in range(_REFINEMENTS):
+            better = posterior.refined(relaxed.ev.info["X"][1:-1]) if isinstance(posterior, Corrected) else None
+            if better is None:
+                break
+            posterior = better
+            self._last[:] = [posterior]
+            relaxed, memory = self._relax(posterior, memory._replace(X=relaxed.ev.info["X"]), float(limit.size))
         factor = calibration(memory.ratios)
         view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
         plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
@@ -294,15 +309,20 @@ class PathFinder:
         band = SurrogateBand(
             posterior, self.model.coordinates, (self.path[0], self.path[-1]), energies, self.law, pinned
         )
-        relaxed = relax_band(
-            band,
-            memory.X[1:-1].ravel(),
-            self.relaxing,
-            lambda images: self.model.reach(images, memory.data.X),
-            tolerance=0.2 * self.fmax,
-            trust=trust,
-            climb=memory.settled,
-        )
+        x, climb = memory.X[1:-1].ravel(), memory.settled
+        for method in self.relaxing:
+            relaxed = relax_band(
+                band,
+                x,
+                method,
+                lambda images: self.model.reach(images, memory.data.X),
+                tolerance=_RELAXED * self.fmax,
+                trust=trust,
+                climb=climb,
+            )
+            if relaxed.outside is not None or relaxed.residual < _RELAXED * self.fmax:
+                break
+            x, climb = relaxed.ev.x, relaxed.climbed
         if pinned is not None and relaxed.ev.info["climbing"] != pinned:
             # Another image has overtaken the one that was converged.
             memory = memory._replace(top=None)
@@ -321,6 +341,8 @@ class PathFinder:
     def _claim(self, memory: Memory, relaxed: Relaxed) -> Memory:
         """What can be claimed now that nothing is left to ask."""
         if relaxed.outside is not None or relaxed.residual > self.fmax:
+            return memory._replace(claim="")
+        if self.certify != "saddle" and not memory.bound < self.fmax:
             return memory._replace(claim="")
         if self.certify == "strict":
             return memory._replace(frozen=True)

@@ -1,0 +1,168 @@
+"""A cheaper calculator as the prior mean: the Gaussian process learns the difference, and emulates what is cheaper.
+
+Even a cheap calculator is not called in every step of a band that relaxes: a Gaussian process of its own learns it near
+the path, and it is asked again only where that one is unsure.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sciopt.core.errors import EvaluationFailed
+from sciopt.surrogate.data import Observations
+
+if TYPE_CHECKING:
+    from sciopt.core.types import Array
+    from sciopt.neb.images import Images
+    from sciopt.surrogate.features import Features
+    from sciopt.surrogate.posterior import Posterior
+    from sciopt.surrogate.process import GaussianProcess
+
+__all__ = ["Corrected", "CorrectedProcess", "Emulator"]
+
+log = logging.getLogger("sciopt")
+
+_NOISE = 1e-4  # eV and eV/Å: a cheap calculator that is not converged further is not worth asking
+# Observations the emulator keeps: those nearest to the band.
+_KEPT = 60
+# Deviations of the emulated force (eV/Å) and energy (eV) from which on the prior itself is asked.
+_UNSURE = (0.02, 0.005)
+
+
+@dataclass
+class Emulator:
+    """The prior, asked where it must be and emulated elsewhere. It learns as it is used.
+
+    Parameters
+    ----------
+    evaluator
+        Who evaluates the prior.
+    process
+        The Gaussian process that emulates it.
+    """
+
+    evaluator: Images
+    process: GaussianProcess
+    data: Observations = field(init=False)
+    _posterior: Posterior | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.data = Observations.none(self.process.features.coordinates)
+
+    @property
+    def calls(self) -> int:
+        """Calls of the prior so far."""
+        return self.evaluator.calls
+
+    def exactly(self, X: Array) -> tuple[Array, Array]:
+        """Energies (B,) and forces (B, n) of the prior itself; emulated only where it fails."""
+        energies, forces = np.empty(len(X)), np.empty_like(X)
+        for k, x in enumerate(X):
+            try:
+                energies[k], forces[k] = self._ask(x)
+            except EvaluationFailed as failure:
+                log.warning("the prior failed (%s); its emulation is used there", failure)
+                energy, force = self.posterior().predict(x[None])
+                energies[k], forces[k] = energy[0], force[0]
+        return energies, forces
+
+    def _ask(self, x: Array) -> tuple[float, Array]:
+        known = self.evaluator.known(x)
+        # Further configurations share one calculator.
+        place = (self.evaluator.count or 0) + 2
+        answer = known if known is not None else self.evaluator.evaluate({place: x})[place]
+        if not (self.data.X == x).all(axis=1).any():
+            self.data = self.data.add(x, answer.energy, answer.force, _NOISE, _NOISE)
+        return answer.energy, answer.force
+
+    def posterior(self) -> Posterior:
+        """The emulation as it stands."""
+        if self._posterior is None or self._posterior.data is not self.data:
+            self._posterior = self.process.fit(self.data, self._posterior)
+        return self._posterior
+
+    def improve(self, X: Array) -> bool:
+        """Ask the prior at those of X (B, n) where its emulation is unsure; whether there were any."""
+        emulated = self.posterior()
+        deviations = np.sqrt((emulated.force_deviations(X).reshape(len(X), -1) ** 2).max(axis=1) * 3.0)
+        unsure = (deviations > _UNSURE[0]) | (emulated.energy_deviations(X) > _UNSURE[1])
+        before = len(self.data)
+        for x in X[unsure]:
+            try:
+                self._ask(x)
+            except EvaluationFailed as failure:
+                log.debug("the prior failed: %s", failure)
+        if len(self.data) > _KEPT:
+            distance = np.abs(self.data.X[:, None] - X[None]).max(axis=2).min(axis=1)
+            kept = np.sort(np.argsort(distance)[:_KEPT])
+            self.data = self.data.take(kept)
+            return True
+        return len(self.data) > before
+
+
+@dataclass(frozen=True, eq=False)
+class CorrectedProcess:
+    """``E = E_prior + GP``: fits what the prior gets wrong."""
+
+    process: GaussianProcess
+    emulator: Emulator
+
+    @property
+    def features(self) -> Features:
+        """Those of the correction."""
+        return self.process.features
+
+    def fit(self, data: Observations, previous: Corrected | None = None, optimize: bool = True) -> Corrected:
+        """The posterior given `data`; the prior is asked at every observation."""
+        energies, forces = self.emulator.exactly(data.X)
+        wrong = replace(data, energies=data.energies - energies, forces=data.forces - forces)
+        correction = self.process.fit(wrong, None if previous is None else previous.correction, optimize)
+        return Corrected(self, data, correction, self.emulator.posterior())
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """A posterior with a prior mean; see `sciopt.surrogate.Posterior` for what it offers."""
+
+    process: CorrectedProcess
+    data: Observations
+    correction: Posterior
+    prior: Posterior
+
+    @property
+    def length(self) -> float:
+        """Length scale of the correction."""
+        return self.correction.length
+
+    @property
+    def variance(self) -> float:
+        """Signal variance of the correction, eV²."""
+        return self.correction.variance
+
+    def predict(self, X: Array) -> tuple[Array, Array]:
+        """Energies (B,) and forces (B, n)."""
+        energies, forces = self.correction.predict(X)
+        cheap, push = self.prior.predict(X)
+        return energies + cheap, forces + push
+
+    def energy_deviations(self, X: Array) -> Array:
+        """(B,) of the correction and of the emulation together, eV."""
+        return np.hypot(self.correction.energy_deviations(X), self.prior.energy_deviations(X))
+
+    def force_deviations(self, X: Array, without: Array | None = None) -> Array:
+        """(B, n) of the correction and of the emulation together."""
+        return np.hypot(self.correction.force_deviations(X, without), self.prior.force_deviations(X, without))
+
+    def hessian(self, x: Array) -> Array:
+        """(n, n)."""
+        return self.correction.hessian(x) + self.prior.hessian(x)
+
+    def refined(self, X: Array) -> Corrected | None:
+        """This with a better emulation of the prior at X (B, n); None where it is good enough."""
+        if not self.process.emulator.improve(X):
+            return None
+        return replace(self, prior=self.process.emulator.posterior())
