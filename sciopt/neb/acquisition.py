@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from sciopt.core.types import Array
+    from sciopt.core.types import Array, Mask
     from sciopt.neb.surrogate_band import Relaxed
-    from sciopt.neb.surrogate_model import PathModel
+    from sciopt.neb.surrogate_model import PathModel, Surrogate
     from sciopt.surrogate.data import Observations
-    from sciopt.surrogate.process import Posterior
 
 __all__ = ["Plan", "View", "next_images"]
 
@@ -21,10 +20,12 @@ __all__ = ["Plan", "View", "next_images"]
 _UNCERTAIN = 0.05  # eV: energies less certain than this come before everything that is about convergence
 _SAME = 0.002  # Å: nearer to a datum nothing new is learned about energies
 _EQUAL = 1e-5  # Å: nor about forces
-_STIFF = 0.0  # eV/Å²
 _OPEN = 0.25  # of the tolerance: an image whose deviation is smaller needs no audit
 _MOVED = 0.03  # Å: a climbing image that was converged is asked again when it has moved this far
 _AUDITS = 1
+# Of the standard error of a noisy force component: what is asked of the climbing image and of the others, where that
+# is more than the tolerance. One evaluation leaves an uncertainty of 1.7 on an atom.
+_NOISY_TOP, _NOISY_OTHERS = 0.8, 3.5
 
 
 class Plan(NamedTuple):
@@ -35,12 +36,15 @@ class Plan(NamedTuple):
     picks
         Images (from 0) and reasons; empty when there is nothing left to ask.
     spread, bound
-        As in `sciopt.neb.path_finder.Memory`.
+        As in `sciopt.neb.finder_memory.Memory`.
+    complete
+        Whether there is nothing left to ask because every image is within its tolerance.
     """
 
     picks: tuple[tuple[int, str], ...]
     spread: float
     bound: float = np.inf
+    complete: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ class View:
         Standard error of a force component: a configuration may then be asked about again.
     """
 
-    posterior: Posterior
+    posterior: Surrogate
     relaxed: Relaxed
     model: PathModel
     data: Observations
@@ -90,14 +94,21 @@ class View:
         return self.model.distances(self.X, self.data.X).min(axis=1)
 
     @cached_property
-    def known(self) -> Array:
+    def known(self) -> Mask:
         """(M,) whether there is nothing to be learned about the energy by asking again."""
         return self.distance < (_SAME if self.noise == 0.0 else 0.0)
 
     @cached_property
-    def asked(self) -> Array:
+    def asked(self) -> Mask:
         """(M,) whether this very configuration has been evaluated; with noisy answers it may be again."""
         return self.distance < (_EQUAL if self.noise == 0.0 else 0.0)
+
+    def allowed(self, fmax: float) -> Array:
+        """(M,) the tolerance of every image, eV/Å: `fmax`, or what noise leaves to be asked for."""
+        tolerance = np.full(len(self.X), np.hypot(fmax, _NOISY_OTHERS * self.noise))
+        if self.climbing is not None:
+            tolerance[self.climbing] = max(fmax, _NOISY_TOP * self.noise)
+        return tolerance
 
     @cached_property
     def converged(self) -> bool:
@@ -113,7 +124,7 @@ class View:
         if self.climbing is not None:
             tangents[self.climbing] = 0.0
         spreads = self.posterior.force_deviations(self.X, without=tangents)
-        return np.hypot(self.factor * self.model.coordinates.longest(spreads), _STIFF * self.distance)
+        return self.factor * self.model.coordinates.longest(spreads)
 
     @cached_property
     def totals(self) -> Array:
@@ -139,7 +150,8 @@ def next_images(view: View, fmax: float, audits: int, certify: str, batch: int =
             break
         if len(taken) < batch:
             view = _imagined(view, pick[0])
-    return Plan(tuple(taken), spread, bound)
+    complete = not taken and (np.isinf(bound) or bool((view.totals < view.allowed(fmax)).all()))
+    return Plan(tuple(taken), spread, bound, complete)
 
 
 def _imagined(view: View, image: int) -> View:
@@ -156,9 +168,7 @@ def _imagined(view: View, image: int) -> View:
     return replace(view, posterior=posterior, data=expected)
 
 
-def _next(
-    view: View, fmax: float, audits: int, certify: str, taken: list[int]
-) -> tuple[tuple[int, str] | None, float]:
+def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) -> tuple[tuple[int, str] | None, float]:
     """One image and the reason, None when nothing is left, and the bound on the band force where it was needed."""
     free = ~view.known
     fresh = ~view.asked
@@ -175,17 +185,21 @@ def _next(
     worst = int(np.argmax(np.where(free, view.spreads, -1.0)))
     if free[worst] and view.spreads[worst] > _UNCERTAIN:
         return (worst, "energy"), np.inf
+    allowed = view.allowed(fmax)
     if climbing is not None and not view.converged and climbing not in taken:
-        if view.noise == 0 or view.totals[climbing] > fmax:
+        if view.noise == 0.0 or view.totals[climbing] > allowed[climbing]:
             return ask(climbing, "climbing"), np.inf
-    if certify == "saddle":
+    # Without an interior maximum there is no saddle to be certain of, only a band.
+    if certify == "saddle" and climbing is not None:
         return None, np.inf
     bound = float(view.totals.max())
-    if bound < fmax:
+    excess = view.totals / allowed
+    if excess.max() < 1.0:
         doubtful = fresh & (view.deviations > _OPEN * fmax)
         if taken or audits >= _AUDITS or not doubtful.any():
             return None, bound
-        return (int(np.argmax(np.where(doubtful, view.totals, -1.0))), "audit"), bound
-    if taken and np.where(fresh, view.totals, -1.0).max() < fmax:
+        return (int(np.argmax(np.where(doubtful, excess, -1.0))), "audit"), bound
+    excess = np.where(fresh, excess, -1.0)
+    if taken and excess.max() < 1.0:
         return None, bound
-    return ask(int(np.argmax(np.where(fresh, view.totals, -1.0))), "force"), bound
+    return ask(int(np.argmax(excess)), "force"), bound

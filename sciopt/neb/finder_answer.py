@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciopt.core.evaluation import Evaluation
+from sciopt.neb.align import rigid_basis
 from sciopt.neb.band import band_force
-from sciopt.neb.path_finder import calibration
+from sciopt.neb.finder_memory import calibration
 
 if TYPE_CHECKING:
+    from sciopt.core.types import Array
     from sciopt.neb.band import BandLaw
-    from sciopt.neb.path_finder import Memory, PathFinder
+    from sciopt.neb.coordinates import Coordinates
+    from sciopt.neb.finder_memory import Memory
+    from sciopt.neb.path_finder import PathFinder
 
 __all__ = ["certified_band"]
 
@@ -22,7 +26,7 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
 
     ``bound`` is the largest band force that cannot be excluded (eV/Å), ``energy_errors`` (M+2,) and ``force_errors``
     (M+2,) the calibrated standard deviations of energies (eV) and of the band force on an atom (eV/Å), zero where the
-    configuration was evaluated.
+    configuration was evaluated; ``hessian`` (n, n) and ``curvatures`` the surrogate's at the climbing image, eV/Å².
     """
     posterior = finder.posterior(memory)
     coordinates = finder.model.coordinates
@@ -30,7 +34,7 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
     if memory.top is not None and memory.climbing is not None:
         X[memory.climbing + 1] = memory.top
     energies, forces = posterior.predict(X)
-    factor = calibration(memory.ratios)
+    factor = calibration(memory.ratios, finder.noise)
     energy_errors = factor * posterior.energy_deviations(X)
     force_errors = np.zeros(len(X))
     known = memory.data.X
@@ -51,6 +55,10 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
     force_errors[1:-1] = np.where(unknown, factor * deviations, 0.0)
     left = coordinates.longest(band.force.reshape(len(X) - 2, -1))
     bound = float((left + force_errors[1:-1]).max())
+    hessian, curvatures = None, None
+    if band.climbing is not None:
+        hessian = posterior.hessian(X[band.climbing + 1])
+        curvatures = _vibrations(hessian, X[band.climbing + 1], coordinates)
     info = {
         "X": X,
         "energies": energies,
@@ -63,5 +71,17 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
         "bound": bound,
         "energy_errors": energy_errors,
         "force_errors": force_errors,
+        "hessian": hessian,
+        "curvatures": curvatures,
     }
     return Evaluation(X[1:-1].ravel(), band.force.ravel(), info=info)
+
+
+def _vibrations(hessian: Array, x: Array, coordinates: Coordinates) -> Array:
+    """(n - r,) eigenvalues, ascending, without the r rigid motions of a free molecule, eV/Å²."""
+    if not coordinates.rigid:
+        return np.linalg.eigvalsh(hessian)
+    rigid = rigid_basis(x)
+    # An orthonormal basis of what is left.
+    inner = np.linalg.svd(rigid)[2][len(rigid) :]
+    return np.linalg.eigvalsh(inner @ hessian @ inner.T)

@@ -41,6 +41,8 @@ _SPRING = 1.0
 _STEP_MOLECULE, _STEP_SOLID = 0.1, 0.2
 # Evaluations per image, and evaluations in a row at the smallest trust region, after which the finder gives up.
 _PATIENCE, _PINCHED = 8, 12
+# eV/Å²: curvatures nearer to zero have no sign.
+_FLAT = 0.05
 # Of the tolerance: how far the path is converged on a prior.
 _ON_PRIOR = 2.0
 
@@ -158,9 +160,7 @@ class FinderSearch(Search):
         )
         settings = {"stage": name, "law": law, "method": "gp", "fmax": self.fmax, "certify": self.certify}
         seeds = finder.seeds()
-        problem = Configurations(
-            self.evaluator, seeds, start[[image + 1 for image in seeds]].ravel(), self.noise
-        )
+        problem = Configurations(self.evaluator, seeds, start[[image + 1 for image in seeds]].ravel(), self.noise)
         observers: list[Any] = [problem.expect]
         snapshot = None
         if folder is not None:
@@ -174,7 +174,9 @@ class FinderSearch(Search):
             problem.expect(snapshot)
         if self.callback is not None:
             observers.append(self.callback)
-        stop: Any = Certified(self.fmax, _PATIENCE * (len(start) - 2) + (len(data) if data is not None else 0))
+        # Several at a time know less of each other.
+        patience = int(_PATIENCE * (len(start) - 2) * (1.0 + 0.15 * (self.batch - 1)))
+        stop: Any = Certified(self.fmax, patience + (len(data) if data is not None else 0))
         if self.max_calls is not None:
             stop = CallBudget(self.max_calls, self.ledger, stop)
         for attempt in range(6):
@@ -190,7 +192,18 @@ class FinderSearch(Search):
         self.finder = finder
         self._lessons = (*self._lessons, *result.state.memory.lessons)
         evaluation = certified_band(finder, result.state.memory, law)
+        curvatures = evaluation.info["curvatures"]
+        if curvatures is not None and result.converged:
+            count = int(np.count_nonzero(curvatures < -_FLAT))
+            modes = "one negative mode" if count == 1 else f"{count} negative modes"
+            seen = f"the surrogate sees {modes} (lowest curvature {curvatures[0]:.2g} eV/Å²)"
+            if count != 1:
+                log.warning("%s at the climbing image; check=True verifies it", seen)
+            result = replace(result, reason=replace(result.reason, message=f"{result.reason.message}; {seen}"))
         return replace(result, evaluation=evaluation, residual=evaluation.info["bound"], x=evaluation.x)
+
+    def _learned(self, result: Result) -> Array | None:
+        return result.evaluation.info.get("hessian", super()._learned(result))
 
     def _on_prior(self, model: PathModel, start: Array, law: BandLaw) -> tuple[Emulator, Array]:
         """The path on the prior alone, found in the same way, and what was learned about the prior."""

@@ -15,9 +15,9 @@ from sciopt.neb.band import BandLaw
 from sciopt.neb.choice import automatic, check_arguments
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
+from sciopt.neb.finder_search import FinderSearch
 from sciopt.neb.images import Images
 from sciopt.neb.ledger import Ledger
-from sciopt.neb.finder_search import FinderSearch
 from sciopt.neb.methods import band_method
 from sciopt.neb.relax import attached
 from sciopt.neb.run_folder import RunFolder

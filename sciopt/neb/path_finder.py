@@ -11,8 +11,8 @@ Koistinen et al. 2017, doi 10.1063/1.4986787, and 2019, doi 10.1021/acs.jctc.9b0
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from sciopt.core.control import Adaptive
 from sciopt.core.method import State
 from sciopt.neb.acquisition import View, next_images
 from sciopt.neb.band import BandLaw, band_force
-from sciopt.neb.path_result import Lesson
+from sciopt.neb.finder_memory import Memory, calibration, observed, prediction_quality, taken
 from sciopt.neb.prior import Corrected
 from sciopt.neb.surrogate_band import Relaxed, SurrogateBand, relax_band
 from sciopt.surrogate.data import Observations
@@ -35,84 +35,19 @@ if TYPE_CHECKING:
     from sciopt.core.space import Space
     from sciopt.core.types import Array
     from sciopt.neb.images import Answer
-    from sciopt.neb.surrogate_model import PathModel
-    from sciopt.surrogate.process import Posterior
+    from sciopt.neb.surrogate_model import PathModel, Surrogate
 
-__all__ = ["Memory", "PathFinder"]
+__all__ = ["PathFinder"]
 
 # Chosen on the problems marked `tuned`.
-_ENERGY_NOISE, _FORCE_NOISE = 1e-3, 1e-3  # eV and eV/Å: what electronic-structure codes converge to
-_STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those of atoms inside each other
-_BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
-_KEEP_RATIOS = 6
+_TRUST: dict[str, Any] = {"grow": 1.4, "shrink": 0.75, "least": 0.2, "most": 2.0}
+_APART = 1e-4  # Å: noisy forces are asked for again this far away
 _REFINEMENTS = 8  # rounds of asking a prior for more, per evaluation
 _RELAXED = 0.2  # of the tolerance: band force on the surrogate at which it is relaxed
-SAME_TOP = 0.03  # Å: a datum this near to the climbing image stands for it when its force is small
+_STANDS = 0.03  # Å: a datum this near to the climbing image stands for it when its force is small
 _CALM = (0.3, 0.15)  # eV/Å and eV: a band this converged and this certain climbs from the start
-_GROW, _SHRINK, _LEAST, _MOST = 1.4, 0.75, 0.2, 2.0
-_CALIBRATION = (1.5, 3.0)
-
-
-class Memory(NamedTuple):
-    """What the finder knows and intends.
-
-    Attributes
-    ----------
-    data
-        Every observation, both ends first.
-    length, variance
-        Hyperparameters of the last fit.
-    X
-        (M+2, n) the band, ends included, Å.
-    picks, why
-        Images (from 0) that the trial consists of, and why each was chosen.
-    energies, forces, deviations
-        (b,), (b, n) and (b,) what the surrogate expects at the trial: energies, forces, and the standard deviation of
-        the force on an atom.
-    climbing, climbed
-        The climbing image or None, and whether it was allowed to climb.
-    top
-        (n,) where a climbing image was evaluated with a force below the tolerance, or None.
-    settled
-        Whether the band is near enough to climb from the start of a relaxation.
-    ratios
-        The last true errors of the force in units of the standard deviation.
-    audits
-        Checks of the certificate passed since the band last moved.
-    spread, bound
-        Largest standard deviation of the energy (eV), and largest force that cannot be excluded (eV/Å; infinite
-        where it was not asked for), over the images.
-    pinched
-        Evaluations in a row with the trust region at its smallest.
-    frozen
-        Whether the band stands still while its images are evaluated one by one for the strict certificate.
-    claim
-        What is certified: empty, ``"saddle"``, ``"band"`` or ``"strict"``.
-    lessons
-        What was expected of every evaluation, and what came.
-    """
-
-    data: Observations
-    length: float
-    variance: float
-    X: Array
-    picks: tuple[int, ...]
-    why: tuple[str, ...]
-    energies: Array
-    forces: Array
-    deviations: Array
-    climbing: int | None = None
-    climbed: bool = False
-    top: Array | None = None
-    settled: bool = False
-    ratios: tuple[float, ...] = ()
-    audits: int = 0
-    spread: float = np.inf
-    bound: float = np.inf
-    pinched: int = 0
-    frozen: bool = False
-    claim: str = ""
-    lessons: tuple[Lesson, ...] = ()
+# Observations up to which hyperparameters are searched for every time; later every third time.
+_EAGER, _SELDOM = 14, 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,10 +94,8 @@ class PathFinder:
     certify: str = "band"
     data: Observations | None = None
     first: tuple[int, ...] | None = None
-    control: Adaptive = field(
-        default_factory=lambda: Adaptive(1.0, prediction_quality, grow=_GROW, shrink=_SHRINK, least=_LEAST, most=_MOST)
-    )
-    _last: list[Posterior] = field(default_factory=list, repr=False)
+    control: Adaptive = field(default_factory=lambda: Adaptive(1.0, prediction_quality, **_TRUST))
+    _last: list[Surrogate] = field(default_factory=list, repr=False)
 
     def seeds(self) -> tuple[int, ...]:
         """The images (from 0) asked for first."""
@@ -174,17 +107,17 @@ class PathFinder:
     def start(self, ev: Evaluation) -> State:
         data = self.data if self.data is not None else Observations.none(self.path.shape[1])
         for x, answer in zip(self.path[[0, -1]], self.ends, strict=True):
-            data = self._observe(data, x, answer.energy, answer.force)
+            data = observed(data, x, answer.energy, answer.force, self.model.coordinates, self.noise)
         picks = self.seeds()
         nothing = np.full(len(picks), np.nan)
         unknown = np.full((len(picks), self.path.shape[1]), np.nan)
         memory = Memory(data, np.nan, np.nan, self.path, picks, ("seed",) * len(picks), nothing, unknown, nothing)
         limit = self.control.start()
-        return self._ask(ev, self._take(memory, ev, float(limit.size)), limit, 1)
+        return self._ask(ev, self._taken(memory, ev, float(limit.size)), limit, 1)
 
     def advance(self, state: State, ev: Evaluation) -> State:
         limit = self.control.judge(state, ev, self.space).limit
-        memory = self._take(state.memory, ev, float(state.limit.size))
+        memory = self._taken(state.memory, ev, float(state.limit.size))
         pinched = memory.pinched + 1 if float(limit.size) <= self.control.least else 0
         return self._ask(ev, memory._replace(pinched=pinched), limit, state.accepted + 1)
 
@@ -201,58 +134,19 @@ class PathFinder:
         memory = memory._replace(energies=lost, deviations=lost, forces=np.full_like(memory.forces, np.nan))
         return state._replace(trial=trial.ravel(), memory=memory, limit=limit)
 
-    def _observe(self, data: Observations, x: Array, energy: float, force: Array) -> Observations:
-        steep = float(self.model.coordinates.longest(force))
-        noise = float(np.hypot(_FORCE_NOISE, self.noise))
-        # Atoms inside each other say little about the rest of the energy, and their forces are huge.
-        doubt = max(1.0, (0.01 if steep <= _CLASH else 0.03) * steep / noise) if steep > _STEEP else 1.0
-        return data.add(x, energy, force, doubt * float(np.hypot(_ENERGY_NOISE, 0.1 * self.noise)), doubt * noise)
+    def _taken(self, memory: Memory, ev: Evaluation, trust: float) -> Memory:
+        return taken(memory, ev, trust, self.model.coordinates, self.fmax, self.noise)
 
-    def _take(self, memory: Memory, ev: Evaluation, trust: float) -> Memory:
-        """Learn from the answers, and from how well they were predicted."""
-        data, ratios, audits, top = memory.data, memory.ratios, memory.audits, memory.top
-        lessons = memory.lessons
-        X = memory.X.copy()
-        longest = self.model.coordinates.longest
-        for k, image in enumerate(memory.picks):
-            x, energy, force = ev.info["X"][k], float(ev.info["energies"][k]), ev.info["forces"][k]
-            data = self._observe(data, x, energy, force)
-            moved = not np.array_equal(x, X[image + 1])
-            X[image + 1] = x
-            error, deviation = float(longest(force - memory.forces[k])), float(memory.deviations[k])
-            lessons = (
-                *lessons,
-                Lesson(
-                    len(lessons) + 1,
-                    image + 1,
-                    memory.why[k],
-                    x,
-                    float(memory.energies[k]),
-                    energy,
-                    error,
-                    deviation,
-                    trust,
-                    memory.length,
-                    memory.variance**0.5,
-                    memory.bound,
-                ),
-            )
-            if memory.why[k] in ("climbing", "force", "audit") and np.isfinite(error) and not moved:
-                ratios = (*ratios, error / max(deviation, 1e-6))[-_KEEP_RATIOS:]
-            if memory.why[k] == "audit":
-                allowed = max(calibration(memory.ratios) * deviation, 0.4 * self.fmax)
-                audits = audits + 1 if error < allowed else 0
-            if image == memory.climbing and memory.climbed and self.noise == 0.0 and float(longest(force)) < self.fmax:
-                top = x
-        return memory._replace(data=data, ratios=ratios, audits=audits, top=top, X=X, lessons=lessons)
-
-    def posterior(self, memory: Memory) -> Posterior:
+    def posterior(self, memory: Memory) -> Surrogate:
         """The surrogate after all observations; the last one is remembered."""
         previous = self._last[0] if self._last else None
         if previous is not None and previous.data is memory.data:
             return previous
         count = len(memory.data)
-        posterior = self.model.process.fit(memory.data, previous, optimize=count < 14 or count % 3 == 0)
+        # After a restart the search for hyperparameters begins where it had been.
+        start = (memory.length, memory.variance) if previous is None and np.isfinite(memory.length) else None
+        optimize = count < _EAGER or count % _SELDOM == 0
+        posterior = self.model.process.fit(memory.data, previous, optimize, start)
         self._last[:] = [posterior]
         return posterior
 
@@ -262,7 +156,9 @@ class PathFinder:
         if memory.frozen:
             memory, unknown = self._verified(memory)
             if memory.frozen:
-                return self._asked(ev, memory, posterior, tuple((image, "strict") for image in unknown), limit, accepted)
+                return self._asked(
+                    ev, memory, posterior, tuple((image, "strict") for image in unknown), limit, accepted
+                )
         relaxed, memory = self._relax(posterior, memory, float(limit.size))
         for _ in range(_REFINEMENTS):
             better = posterior.refined(relaxed.ev.info["X"][1:-1]) if isinstance(posterior, Corrected) else None
@@ -271,7 +167,7 @@ class PathFinder:
             posterior = better
             self._last[:] = [posterior]
             relaxed, memory = self._relax(posterior, memory._replace(X=relaxed.ev.info["X"]), float(limit.size))
-        factor = calibration(memory.ratios)
+        factor = calibration(memory.ratios, self.noise)
         view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
         plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
         info = relaxed.ev.info
@@ -288,7 +184,7 @@ class PathFinder:
         )
         picks = plan.picks
         if not picks:
-            memory = self._claim(memory, relaxed)
+            memory = self._claim(memory, relaxed, plan.complete)
             if memory.frozen:
                 memory, unknown = self._verified(memory)
                 picks = tuple((image, "strict") for image in unknown)
@@ -297,7 +193,7 @@ class PathFinder:
                 picks = ((int(np.argmax(view.distance)), "force"),)
         return self._asked(ev, memory, posterior, picks, limit, accepted)
 
-    def _relax(self, posterior: Posterior, memory: Memory, trust: float) -> tuple[Relaxed, Memory]:
+    def _relax(self, posterior: Surrogate, memory: Memory, trust: float) -> tuple[Relaxed, Memory]:
         pinned = None
         if memory.top is not None and memory.climbing is not None:
             pinned = memory.climbing
@@ -335,18 +231,17 @@ class PathFinder:
             return memory
         data = memory.data
         near = self.model.distances(relaxed.ev.info["X"][climbing + 1][None], data.X)[0]
-        fit = np.flatnonzero((near < SAME_TOP) & (self.model.coordinates.longest(data.forces) < self.fmax))
+        fit = np.flatnonzero((near < _STANDS) & (self.model.coordinates.longest(data.forces) < self.fmax))
         return memory._replace(top=data.X[fit[np.argmin(near[fit])]]) if fit.size else memory
 
-    def _claim(self, memory: Memory, relaxed: Relaxed) -> Memory:
+    def _claim(self, memory: Memory, relaxed: Relaxed, complete: bool) -> Memory:
         """What can be claimed now that nothing is left to ask."""
-        if relaxed.outside is not None or relaxed.residual > self.fmax:
-            return memory._replace(claim="")
-        if self.certify != "saddle" and not memory.bound < self.fmax:
+        if not complete or relaxed.outside is not None or relaxed.residual > self.fmax:
             return memory._replace(claim="")
         if self.certify == "strict":
             return memory._replace(frozen=True)
-        return memory._replace(claim=self.certify)
+        saddle = self.certify == "saddle" and memory.climbing is not None
+        return memory._replace(claim="saddle" if saddle else "band")
 
     def _verified(self, memory: Memory) -> tuple[Memory, list[int]]:
         """Whether a frozen band holds what was predicted; the images (from 0) whose true force is not known yet."""
@@ -367,7 +262,7 @@ class PathFinder:
         self,
         ev: Evaluation,
         memory: Memory,
-        posterior: Posterior,
+        posterior: Surrogate,
         picks: tuple[tuple[int, str], ...],
         limit: Limit,
         accepted: int,
@@ -377,6 +272,9 @@ class PathFinder:
             return State(ev, ev.x, np.zeros_like(ev.x), memory._replace(picks=()), limit, accepted=accepted)
         images = tuple(image for image, _ in picks)
         trial = memory.X[[image + 1 for image in images]]
+        if self.noise > 0.0:
+            # The same configuration would give the same noise again.
+            trial = trial + _APART * np.random.default_rng(len(memory.data)).normal(size=trial.shape)
         energies, forces = posterior.predict(trial)
         memory = memory._replace(
             picks=images,
@@ -386,25 +284,3 @@ class PathFinder:
             deviations=self.model.coordinates.longest(posterior.force_deviations(trial)),
         )
         return State(ev, trial.ravel(), np.zeros(trial.size), memory, limit, accepted=accepted)
-
-
-def calibration(ratios: tuple[float, ...]) -> float:
-    """By how much the standard deviations of forces are multiplied: the second largest of the last errors, 1.5 to 3."""
-    if not ratios:
-        return _CALIBRATION[0]
-    ordered = sorted(ratios)
-    return float(np.clip(ordered[-1] if len(ordered) < 3 else ordered[-2], *_CALIBRATION))
-
-
-def prediction_quality(state: State, ev: Evaluation, space: Space) -> float:
-    """Opinion on the trust region: how well energies (eV) and forces (eV/Å) of the last trial were predicted."""
-    memory = state.memory
-    energy = np.abs(ev.info["energies"] - memory.energies)
-    force = np.asarray(space.length((ev.info["forces"] - memory.forces).ravel()))
-    # A trial that was moved because it failed was not predicted at all.
-    lost = ~np.isfinite(energy)
-    if lost.any() or np.any((energy > _BAD[0]) & (force > _BAD[1])) or np.any(
-        np.asarray(space.length(ev.info["forces"].ravel())) > _CLASH
-    ):
-        return -1.0
-    return 1.0 if np.all((energy <= _GOOD[0]) & (force <= _GOOD[1])) else 0.0

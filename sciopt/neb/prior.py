@@ -18,9 +18,8 @@ from sciopt.surrogate.data import Observations
 if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.images import Images
+    from sciopt.neb.surrogate_model import Learner, Surrogate
     from sciopt.surrogate.features import Features
-    from sciopt.surrogate.posterior import Posterior
-    from sciopt.surrogate.process import GaussianProcess
 
 __all__ = ["Corrected", "CorrectedProcess", "Emulator"]
 
@@ -46,9 +45,9 @@ class Emulator:
     """
 
     evaluator: Images
-    process: GaussianProcess
+    process: Learner
     data: Observations = field(init=False)
-    _posterior: Posterior | None = field(default=None, init=False)
+    _posterior: Surrogate | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.data = Observations.none(self.process.features.coordinates)
@@ -79,7 +78,7 @@ class Emulator:
             self.data = self.data.add(x, answer.energy, answer.force, _NOISE, _NOISE)
         return answer.energy, answer.force
 
-    def posterior(self) -> Posterior:
+    def posterior(self) -> Surrogate:
         """The emulation as it stands."""
         if self._posterior is None or self._posterior.data is not self.data:
             self._posterior = self.process.fit(self.data, self._posterior)
@@ -108,7 +107,7 @@ class Emulator:
 class CorrectedProcess:
     """``E = E_prior + GP``: fits what the prior gets wrong."""
 
-    process: GaussianProcess
+    process: Learner
     emulator: Emulator
 
     @property
@@ -116,11 +115,17 @@ class CorrectedProcess:
         """Those of the correction."""
         return self.process.features
 
-    def fit(self, data: Observations, previous: Corrected | None = None, optimize: bool = True) -> Corrected:
+    def fit(
+        self,
+        data: Observations,
+        previous: Corrected | None = None,
+        optimize: bool = True,
+        start: tuple[float, float] | None = None,
+    ) -> Corrected:
         """The posterior given `data`; the prior is asked at every observation."""
         energies, forces = self.emulator.exactly(data.X)
         wrong = replace(data, energies=data.energies - energies, forces=data.forces - forces)
-        correction = self.process.fit(wrong, None if previous is None else previous.correction, optimize)
+        correction = self.process.fit(wrong, None if previous is None else previous.correction, optimize, start)
         return Corrected(self, data, correction, self.emulator.posterior())
 
 
@@ -130,8 +135,8 @@ class Corrected:
 
     process: CorrectedProcess
     data: Observations
-    correction: Posterior
-    prior: Posterior
+    correction: Surrogate
+    prior: Surrogate
 
     @property
     def length(self) -> float:
@@ -162,7 +167,7 @@ class Corrected:
         return self.correction.hessian(x) + self.prior.hessian(x)
 
     def refined(self, X: Array) -> Corrected | None:
-        """This with a better emulation of the prior at X (B, n); None where it is good enough."""
+        """The same with a better emulation of the prior at X (B, n); None where it is good enough."""
         if not self.process.emulator.improve(X):
             return None
         return replace(self, prior=self.process.emulator.posterior())

@@ -168,12 +168,7 @@ class Search:
     def _verify(self, result: Result, search: bool) -> tuple[Result, SaddleCheck | None]:
         """`result` and what was verified about it; not converged, with the reason, when that was not possible."""
         ev = result.evaluation
-        memory = result.state.memory
-        hessian = None
-        climbing = ev.info["climbing"]
-        if isinstance(memory, Learned) and climbing is not None:
-            model = memory.models[climbing]
-            hessian = np.column_stack([model.matvec(unit) for unit in np.eye(ev.info["X"].shape[1])])
+        hessian = self._learned(result)
         try:
             with self.ledger.book("check"):
                 return result, verify_saddle(self.evaluator, self.ends, ev, self.fmax, hessian=hessian, search=search)
@@ -183,6 +178,14 @@ class Search:
             kind, why = "interrupted", "interrupted by the user while the saddle was verified"
         reason = Reason(kind, f"{result.reason.message}; {why}", False)
         return replace(result, reason=reason, converged=False), None
+
+    def _learned(self, result: Result) -> Array | None:
+        """(n, n) what the method has learned about the Hessian at the climbing image, eV/Å²."""
+        memory, climbing = result.state.memory, result.evaluation.info["climbing"]
+        if not isinstance(memory, Learned) or climbing is None:
+            return None
+        model = memory.models[climbing]
+        return np.column_stack([model.matvec(unit) for unit in np.eye(result.evaluation.info["X"].shape[1])])
 
 
 @dataclass(frozen=True)

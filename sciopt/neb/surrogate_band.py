@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sciopt.core.method import Method
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
-    from sciopt.surrogate.process import Posterior
+    from sciopt.neb.surrogate_model import Surrogate
 
 __all__ = ["Relaxed", "SurrogateBand", "relax_band"]
 
@@ -28,7 +28,7 @@ class SurrogateBand:
     The image `pinned` (from 0) stays where it is: the climbing image that was converged by a true evaluation.
     """
 
-    posterior: Posterior
+    posterior: Surrogate
     coordinates: Coordinates
     ends: tuple[Array, Array]
     energies: tuple[float, float]

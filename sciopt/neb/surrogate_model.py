@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,18 +14,68 @@ from sciopt.surrogate.process import GaussianProcess
 if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
+    from sciopt.surrogate.data import Observations
     from sciopt.surrogate.features import Features
 
-__all__ = ["PathModel", "path_features", "path_model"]
+__all__ = ["Learner", "PathModel", "Surrogate", "path_features", "path_model"]
 
 _CUTOFF = 6.0  # Å; farther pairs tell a surface nothing that nearer ones do not
 # Chosen on the problems marked `tuned`.
-_MOLECULE = {"kernel": "matern52", "length": 0.9, "lengths": (0.1, 3.0)}
-_SOLID = {"kernel": "matern52", "length": 0.5, "lengths": (0.15, 2.0)}  # 1/Å
-_CARTESIAN = {"kernel": "matern52", "length": 0.7, "lengths": (0.1, 4.0)}  # Å
-_TRUST, _STRETCH, _TRUST_SOLID, _TRUST_CARTESIAN = 0.6, 0.3, 0.35, 0.5
-_ELEMENTS = 1.0
+_MOLECULE: dict[str, Any] = {"kernel": "matern52", "length": 0.9, "lengths": (0.2, 1.25)}
+_SOLID: dict[str, Any] = {"kernel": "matern52", "length": 0.5, "lengths": (0.15, 0.95)}  # 1/Å
+_CARTESIAN: dict[str, Any] = {"kernel": "matern52", "length": 0.7, "lengths": (0.1, 4.0)}  # Å
+_TRUST, _TRUST_SOLID, _TRUST_CARTESIAN = 0.6, 0.35, 0.5  # Å
+_STRETCH = 0.3  # in the logarithm of a distance
 _CONTACT = 1.05  # pairs up to this many times the shortest distance count in full
+
+
+class Surrogate(Protocol):
+    """What stands for the calculator after some observations; `sciopt.surrogate.Posterior` says more."""
+
+    @property
+    def process(self) -> Any:
+        """The `Learner` it came from."""
+
+    @property
+    def data(self) -> Observations:
+        """The observations."""
+
+    @property
+    def length(self) -> float:
+        """Length scale."""
+
+    @property
+    def variance(self) -> float:
+        """Signal variance, eV²."""
+
+    def predict(self, X: Array) -> tuple[Array, Array]:
+        """Energies (B,) and forces (B, n) at X (B, n)."""
+
+    def energy_deviations(self, X: Array) -> Array:
+        """(B,) eV."""
+
+    def force_deviations(self, X: Array, without: Array | None = None) -> Array:
+        """(B, n) eV/Å, across the unit vectors `without` (B, n)."""
+
+    def hessian(self, x: Array) -> Array:
+        """(n, n) eV/Å²."""
+
+
+class Learner(Protocol):
+    """What makes a `Surrogate` of observations: a Gaussian process, or one that corrects a prior."""
+
+    @property
+    def features(self) -> Features:
+        """What it sees of a configuration."""
+
+    def fit(
+        self,
+        data: Observations,
+        previous: Any = None,
+        optimize: bool = True,
+        start: tuple[float, float] | None = None,
+    ) -> Surrogate:
+        """The surrogate given `data`, continued from a `previous` one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +95,7 @@ class PathModel:
         features are no distances of a molecule.
     """
 
-    process: GaussianProcess
+    process: Learner
     coordinates: Coordinates
     radius: float
     stretch: float
@@ -92,17 +142,18 @@ def path_features(coordinates: Coordinates, initial: Array, final: Array, weight
         shortest = pairs.distances(np.array([initial, final])).min(axis=1)
         weights = np.minimum(1.0, (_CONTACT * shortest.min() / shortest) ** 2)
     else:
-        weights = pairs.contact**_ELEMENTS
+        # Relative to contact, stretching a bond of any two elements changes its feature as much.
+        weights = pairs.contact
     # Positions of the components of moving atoms that are free, among all components of moving atoms.
     free = 3 * place[coordinates.atom] + coordinates.free % 3
     return InverseDistances(place[pairs.first], second, offsets, free, positions[moving].ravel(), weights)
 
 
-def path_model(coordinates: Coordinates, initial: Array, final: Array, constant: bool = True) -> PathModel:
+def path_model(coordinates: Coordinates, initial: Array, final: Array) -> PathModel:
     """The usual model of a path between two configurations (n,)."""
     features = path_features(coordinates, initial, final, weighted=not coordinates.rigid)
     if isinstance(features, Cartesian):
-        return PathModel(GaussianProcess(features, constant=constant, **_CARTESIAN), coordinates, _TRUST_CARTESIAN, np.inf)
+        return PathModel(GaussianProcess(features, **_CARTESIAN), coordinates, _TRUST_CARTESIAN, np.inf)
     if coordinates.rigid:
-        return PathModel(GaussianProcess(features, constant=constant, **_MOLECULE), coordinates, _TRUST, _STRETCH)
-    return PathModel(GaussianProcess(features, constant=constant, **_SOLID), coordinates, _TRUST_SOLID, np.inf)
+        return PathModel(GaussianProcess(features, **_MOLECULE), coordinates, _TRUST, _STRETCH)
+    return PathModel(GaussianProcess(features, **_SOLID), coordinates, _TRUST_SOLID, np.inf)

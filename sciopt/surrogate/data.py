@@ -10,7 +10,11 @@ import numpy as np
 from sciopt.core.errors import NotFinite, ShapeError
 
 if TYPE_CHECKING:
-    from sciopt.core.types import Array
+    from numpy.typing import NDArray
+
+    from sciopt.core.types import Array, Mask
+
+    Indices = NDArray[np.intp]
 
 __all__ = ["Observations"]
 
@@ -81,7 +85,7 @@ class Observations:
         names, known = self.__dataclass_fields__, len(earlier)
         return all(np.array_equal(getattr(self, name)[:known], getattr(earlier, name)) for name in names)
 
-    def take(self, which: Array) -> Observations:
+    def take(self, which: Array | Mask | Indices) -> Observations:
         """Those selected by a mask or indices."""
         return Observations(
             self.X[which], self.energies[which], self.forces[which], self.energy_noise[which], self.force_noise[which]

@@ -105,7 +105,13 @@ class GaussianProcess:
         return KERNELS[self.kernel] if isinstance(self.kernel, str) else self.kernel
 
     @one_thread
-    def fit(self, data: Observations, previous: Posterior | None = None, optimize: bool = True) -> Posterior:
+    def fit(
+        self,
+        data: Observations,
+        previous: Posterior | None = None,
+        optimize: bool = True,
+        start: tuple[float, float] | None = None,
+    ) -> Posterior:
         """The posterior given `data`.
 
         Parameters
@@ -117,6 +123,8 @@ class GaussianProcess:
             its observations are the first ones of `data`.
         optimize
             Whether to search for the length scale; otherwise that of `previous` is kept.
+        start
+            Length scale and signal variance to begin from where there is no `previous`.
 
         Raises
         ------
@@ -126,14 +134,19 @@ class GaussianProcess:
         if not len(data):
             raise InputError("a Gaussian process needs at least one observation to be fitted")
         if self.features.coordinates >= self.structured or len(data) * (self.features.rank + 1) > self.dense_rows:
-            return self._fit_structured(data, previous, optimize)
-        return self._fit_dense(data, previous, optimize)
+            return self._fit_structured(data, previous, optimize, start)
+        return self._fit_dense(data, previous, optimize, None, start)
 
     def _fit_dense(
-        self, data: Observations, previous: Posterior | None, optimize: bool, length: float | None = None
+        self,
+        data: Observations,
+        previous: Posterior | None,
+        optimize: bool,
+        length: float | None = None,
+        begin: tuple[float, float] | None = None,
     ) -> Posterior:
-        start, variance = self._start(previous)
-        length = start if length is None else length
+        first, variance = self._start(previous, begin)
+        length = first if length is None else length
         earlier = self._continued(data, previous, variance)
         if earlier is None:
             geometry = Geometry.of(self.features, self.features.at(data.X))
@@ -162,9 +175,11 @@ class GaussianProcess:
         solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
         return Posterior(self, data, length, found, solution)
 
-    def _fit_structured(self, data: Observations, previous: Posterior | None, optimize: bool) -> Posterior:
+    def _fit_structured(
+        self, data: Observations, previous: Posterior | None, optimize: bool, begin: tuple[float, float] | None
+    ) -> Posterior:
         """Hyperparameters from the model in a fixed metric, weights by conjugate gradients."""
-        length, variance = self._start(previous)
+        length, variance = self._start(previous, begin)
         values, y = self.features.at(data.X), np.column_stack([data.energies, data.forces])
         known = previous is not None and previous.process.features is self.features
         earlier = previous.solution if previous is not None and known else None
@@ -212,10 +227,11 @@ class GaussianProcess:
             solution, found = (better, new) if better.converged else (solution, found)
         return Posterior(self, data, length, found, solution)
 
-    def _start(self, previous: Posterior | None) -> tuple[float, float]:
-        """Length scale and signal variance of `previous`, or of the prior."""
+    def _start(self, previous: Posterior | None, begin: tuple[float, float] | None) -> tuple[float, float]:
+        """Length scale and signal variance of `previous`, as given, or of the prior."""
         if previous is None:
-            return self.length, self._clipped(1.0)
+            length, variance = begin if begin is not None else (self.length, 1.0)
+            return length, self._clipped(variance)
         return previous.length, self._clipped(previous.variance)
 
     def _clipped(self, variance: float) -> float:
