@@ -24,6 +24,10 @@ def relax(
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="key=value for the calculator; repeatable.")
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option("--method", "-m", help="lbfgs, or gp: a Gaussian process, for calculations of seconds and more."),
+    ] = "lbfgs",
     fmax: Annotated[float, typer.Option(help="Tolerance on the largest force on an atom, eV/Å.")] = 0.05,
     max_calls: Annotated[int, typer.Option(help="Budget of calculator calls.")] = 1000,
     out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("relax"),
@@ -40,6 +44,7 @@ def relax(
     found = relax_atoms(
         atoms,
         calculator_from(calculator, option),
+        method=method,
         fmax=fmax,
         max_calls=max_calls,
         out=out,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciopt.core import Budget, Evaluation, Preconditioned, Residual, Result, run
-from sciopt.core.errors import InputError
+from sciopt.core.errors import InputError, RestartMismatch
 from sciopt.neb.band_problem import BandSpace
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import is_rigid
 from sciopt.neb.images import Images
 from sciopt.neb.precondition import shifted_model, solver
 from sciopt.neb.run_folder import RunFolder, single_point
+from sciopt.neb.surrogate_relax import Nowhere, surrogate_relax
 from sciopt.rules import make_method
 from sciopt.run_files import versions
 
@@ -29,7 +31,11 @@ if TYPE_CHECKING:
     from sciopt.core.run import Snapshot
     from sciopt.core.types import Array
 
-__all__ = ["RelaxResult", "minimum", "relax"]
+__all__ = ["RELAX_METHODS", "RelaxResult", "minimum", "relax"]
+
+RELAX_METHODS = ("lbfgs", "gp")
+
+log = logging.getLogger("sciopt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,13 +96,15 @@ def minimum(
     max_calls: float = 1000,
     observers: Sequence[Callable[[Snapshot], None]] = (),
     resume: Snapshot | None = None,
+    spent: int = 0,
     **options: Any,
 ) -> Result:
-    """Relax configuration `index` of `evaluator` from `x` (n,) by preconditioned L-BFGS in an adaptive trust radius."""
-    coordinates, booked = evaluator.coordinates, evaluator.calls
-    if coordinates.rigid and not is_rigid(evaluator.evaluate({index: x})[index], coordinates, x):
-        # In an external field the molecule has to move and turn as a whole.
-        coordinates = replace(coordinates, rigid=False)
+    """Relax configuration `index` of `evaluator` from `x` (n,) by preconditioned L-BFGS in an adaptive trust radius.
+
+    `spent` calls of an earlier search are charged to this one's first evaluation.
+    """
+    booked = evaluator.calls - spent
+    coordinates = _free(evaluator, index, x)
     inverse = solver(shifted_model(coordinates, (x, x), molecule=2.0, solid=1.0)(x))
     space = Preconditioned(BandSpace(coordinates, 1, maxstep=0.3), lambda x, force: inverse(force))
     defaults = {"h0": 1.0, "auto": True, "auto_range": (0.2, 5.0), "radius": 0.2, "radius_max": 0.3, "curvature": 1e-4}
@@ -109,6 +117,7 @@ def relax(
     atoms: Atoms,
     calculator: Any = None,
     *,
+    method: str = "lbfgs",
     fmax: float = 0.05,
     max_calls: int = 1000,
     out: str | Path | None = None,
@@ -117,8 +126,9 @@ def relax(
 ) -> RelaxResult:
     """Relax the free atoms of `atoms` at fixed cell; the input is not changed.
 
-    L-BFGS preconditioned by a model Hessian (Lindh for molecules, pair stiffness otherwise), in a trust radius that
-    adapts to how well the decrease of the energy was predicted.
+    ``"lbfgs"`` is preconditioned by a model Hessian (Lindh for molecules, pair stiffness otherwise), in a trust radius
+    that adapts to how well the decrease of the energy was predicted. ``"gp"`` learns the energy by a Gaussian process
+    and goes on with L-BFGS when it gets nowhere.
 
     Parameters
     ----------
@@ -126,6 +136,8 @@ def relax(
         The start; constraints are respected.
     calculator
         An ASE calculator, a factory of one, or None to use the one attached to `atoms`.
+    method
+        ``"lbfgs"`` or ``"gp"``.
     fmax
         Tolerance on the largest force on an atom, eV/Å.
     max_calls
@@ -141,7 +153,8 @@ def relax(
     Raises
     ------
     InputError
-        No calculator, nothing to move, a tolerance or budget that is not positive, or a folder that holds another run.
+        No calculator, an unknown method, nothing to move, a tolerance or budget that is not positive, or a folder that
+        holds another run.
     EvaluationFailed
         When the start itself cannot be evaluated.
 
@@ -155,6 +168,8 @@ def relax(
     True
     """
     begun = time.perf_counter()
+    if method not in RELAX_METHODS:
+        raise InputError(f"unknown method {method!r}; a structure is relaxed by {' or '.join(RELAX_METHODS)}")
     if not fmax > 0:
         raise InputError(f"fmax is {fmax}; expected a positive number of eV/Å")
     if max_calls < 1:
@@ -163,19 +178,11 @@ def relax(
     calculator = attached(calculator, atoms)
     folder = RunFolder(out, coordinates, resume, calculator=calculator) if out is not None else None
     evaluator = Images(coordinates, calculator, on_evaluation=folder.evaluated if folder else None)
-    settings = {"fmax": fmax}
-    observers: list[Callable[[Snapshot], None]] = []
-    if folder is not None:
-        observers.append(partial(folder.band, settings=settings))
-    if callback is not None:
-        observers.append(callback)
     with evaluator:
-        snapshot = None
         if folder is not None:
             folder.remembered(evaluator)
-            snapshot = folder.snapshot(settings)
-        start = coordinates.reduce(atoms.positions)
-        result = minimum(evaluator, 0, start, fmax, max_calls=max_calls, observers=observers, resume=snapshot)
+        stages = _Stages(evaluator, fmax, max_calls, folder, callback)
+        result = stages.run(method, coordinates.reduce(atoms.positions))
     value = result.value if result.value is not None else np.nan
     found = single_point(coordinates, result.x, value, result.evaluation.force)
     calls = int(result.cost.get("calls", 0))
@@ -186,9 +193,9 @@ def relax(
             {
                 "sciopt": versions().get("sciopt"),
                 "versions": versions(),
-                "parameters": {"fmax": fmax, "max_calls": max_calls},
+                "parameters": {"method": method, "fmax": fmax, "max_calls": max_calls},
                 "seed": None,
-                "method": "lbfgs",
+                "method": stages.ran,
                 "converged": result.converged,
                 "reason": result.reason.message,
                 "calls": {"images": calls},
@@ -199,6 +206,88 @@ def relax(
             }
         )
     return RelaxResult(found, value, result.residual, result.converged, result.reason.message, calls, result)
+
+
+@dataclass
+class _Stages:
+    """The Gaussian process where it is asked for, and L-BFGS, alone or where the former got nowhere."""
+
+    evaluator: Images
+    fmax: float
+    max_calls: int
+    folder: RunFolder | None
+    callback: Callable[[Snapshot], None] | None
+    ran: str = field(default="", init=False)
+
+    def run(self, method: str, x: Array) -> Result:
+        begun = self.folder.stage() if self.folder is not None else None
+        self.ran = method
+        if method == "lbfgs":
+            return self._descend(x, {"fmax": self.fmax}, 0)
+        gp = {"fmax": self.fmax, "method": "gp"}
+        why, spent = "the surrogate had got nowhere", 0
+        if begun is None or begun[0] == "gp":
+            result = self._surrogate(x if begun is None else begun[1][0], gp)
+            if result.reason.kind not in ("stagnation", "stalled", "failed"):
+                return result
+            why, spent, x = result.reason.message, int(result.cost.get("calls", 0)), result.x
+            log.warning("%s; going on with L-BFGS from the best configuration", why)
+            if self.folder is not None:
+                self.folder.begin("lbfgs", x[None])
+        else:
+            x, spent = begun[1][0], self._spent(gp)
+        self.ran = "gp, then lbfgs"
+        result = self._descend(x, {"fmax": self.fmax, "stage": "lbfgs"}, spent)
+        message = f"{result.reason.message}, by L-BFGS after {why}"
+        return replace(result, reason=replace(result.reason, message=message))
+
+    def _surrogate(self, x: Array, settings: dict[str, Any]) -> Result:
+        observers, snapshot = self._kept(settings)
+        if self.folder is not None and snapshot is None:
+            self.folder.begin("gp", x[None])
+        method = surrogate_relax(_free(self.evaluator, 0, x), x, self.fmax)
+        stop = Residual(self.fmax, "fmax", "eV/Å") | Budget(self.max_calls, "calls") | Nowhere()
+        problem = _Configuration(self.evaluator, 0, x, method.space, 0)
+        return run(problem, method, stop, observers=observers, resume=snapshot)
+
+    def _descend(self, x: Array, settings: dict[str, Any], spent: int) -> Result:
+        observers, snapshot = self._kept(settings)
+        budget = self.max_calls
+        return minimum(
+            self.evaluator, 0, x, self.fmax, max_calls=budget, observers=observers, resume=snapshot, spent=spent
+        )
+
+    def _spent(self, settings: dict[str, Any]) -> int:
+        """Calls of a stage that has ended, where its checkpoint is still the last one."""
+        assert self.folder is not None
+        try:
+            snapshot = self.folder.snapshot(settings)
+        except RestartMismatch:
+            return 0
+        return int(snapshot.history.cost.get("calls", 0)) if snapshot is not None else 0
+
+    def _kept(self, settings: dict[str, Any]) -> tuple[list[Callable[[Snapshot], None]], Snapshot | None]:
+        """Observers of a stage, and the checkpoint it continues from."""
+        observers: list[Callable[[Snapshot], None]] = []
+        if self.folder is not None:
+            observers.append(partial(self.folder.band, settings=settings))
+        if self.callback is not None:
+            observers.append(self.callback)
+        try:
+            return observers, self.folder.snapshot(settings) if self.folder is not None else None
+        except RestartMismatch:
+            if "stage" not in settings:
+                raise
+            # The last checkpoint is that of the stage before.
+            return observers, None
+
+
+def _free(evaluator: Images, index: int, x: Array) -> Coordinates:
+    """The coordinates of `evaluator`; in an external field a molecule has to move and turn as a whole."""
+    coordinates = evaluator.coordinates
+    if coordinates.rigid and not is_rigid(evaluator.evaluate({index: x})[index], coordinates, x):
+        return replace(coordinates, rigid=False)
+    return coordinates
 
 
 def attached(calculator: Any, *configurations: Atoms) -> Any:
