@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sciopt.cli.path_progress import Progress
 from sciopt.cli.structures import calculator_from, read_path, read_structure
 from sciopt.core.errors import InputError
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from ase import Atoms
 
-    from sciopt.core.run import Snapshot
     from sciopt.neb.path_result import PathResult
 
 __all__ = ["neb"]
@@ -36,12 +35,16 @@ def neb(
     ] = None,
     images: Annotated[int, typer.Option("--images", "-n", help="Movable images.")] = 7,
     method: Annotated[
-        str, typer.Option("--method", "-m", help="auto, imagewise, lbfgs, fire, fire2, adam, ode12r, …")
+        str, typer.Option("--method", "-m", help="auto, gp, imagewise, lbfgs, fire, fire2, adam, ode12r, …")
     ] = "auto",
     fmax: Annotated[float, typer.Option(help="Tolerance on the largest force on an atom, eV/Å.")] = 0.05,
     climb: Annotated[bool, typer.Option(help="Let the highest image climb to the saddle.")] = True,
     certify: Annotated[
-        str, typer.Option(help="band: true forces at every image; saddle: the saddle only, checked.")
+        str,
+        typer.Option(
+            help="strict: true forces at every image; band: the same, but with gp a surrogate may answer for images "
+            "other than the saddle, audited; saddle: the saddle only."
+        ),
     ] = "band",
     check: Annotated[
         bool, typer.Option("--check", help="Verify that the saddle has one negative mode and connects both ends.")
@@ -55,6 +58,13 @@ def neb(
     springs: Annotated[str, typer.Option(help="uniform, energy (weighted) or string.")] = "uniform",
     tangent: Annotated[str, typer.Option(help="improved, central, bisection or spline.")] = "improved",
     noise: Annotated[float, typer.Option(help="Standard error of one force component, eV/Å.")] = 0.0,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="gp: a cheaper calculator that the Gaussian process corrects, such as tblite:GFN1-xTB."),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option("--batch", "-b", help="gp: images asked for at a time; --workers by default.")
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", "-w", help="Processes that evaluate images.")] = 1,
     retries: Annotated[int, typer.Option(help="How often a failed calculation is tried again.")] = 0,
     max_calls: Annotated[int | None, typer.Option(help="Budget of evaluations of movable images.")] = None,
@@ -77,7 +87,8 @@ def neb(
         if not Path(path).is_file():
             raise InputError(f"initial path {path!r} is no file, nor one of auto, {', '.join(INTERPOLATIONS)}")
         start = read_path(Path(path))
-    progress = None if quiet else _Progress()
+    cheaper = calculator_from(prior, None) if prior is not None else None
+    progress = None if quiet else Progress()
     found = find_path(
         reactant,
         product,
@@ -94,6 +105,8 @@ def neb(
         tangent=tangent,
         relax=relax,
         noise=noise,
+        prior=cheaper,
+        batch=batch,
         workers=workers,
         retries=retries,
         max_calls=max_calls,
@@ -106,28 +119,18 @@ def neb(
     return 0 if found.converged else 2
 
 
-class _Progress:
-    """One line per band point."""
-
-    def __init__(self) -> None:
-        self._begun = False
-
-    def __call__(self, snapshot: Snapshot) -> None:
-        if not self._begun:
-            print(f"{'band':>5} {'calls':>6} {'barrier/eV':>11} {'fmax':>9} {'limit':>8}   (eV/Å, Å)")
-            self._begun = True
-        record, info = snapshot.history[-1], snapshot.state.here.info
-        barrier = info["energies"].max() - info["energies"][0]
-        calls = int(snapshot.history.cost.get("images", 0))
-        print(f"{len(snapshot.history):5d} {calls:6d} {barrier:11.4f} {record.residual:9.4f} {record.limit:8.3f}")
-        sys.stdout.flush()
-
-
 def _report(found: PathResult, out: Path) -> None:
     spent = ", ".join(f"{amount} {name}" for name, amount in found.calls.items() if amount)
+    claims = found.reason.split("; ")
     print(f"barrier          {found.barrier:.4f} eV   (estimated error {1e3 * found.barrier_error:.1f} meV)")
     print(f"reverse barrier  {found.barrier_reverse:.4f} eV")
     print(f"reaction energy  {found.reaction_energy:+.4f} eV")
+    if found.energy_errors is not None:
+        known = int((found.energy_errors[1:-1] == 0).sum())
+        print(f"images           {known} evaluated, {len(found.X) - 2 - known} predicted")
     print(f"calls            {spent}")
-    print(f"{'converged' if found.converged else 'NOT CONVERGED':16s} {found.reason}")
-    print(f"written to {out}/ (profile.png, path.extxyz, path.traj, saddle.extxyz, log.csv, summary.json)")
+    print(f"{'converged' if found.converged else 'NOT CONVERGED':16s} {claims[0]}")
+    for claim in claims[1:]:
+        print(f"{'':16s} {claim}")
+    names = ["profile.png", "path.extxyz", "path.traj", "learning.csv", "saddle.extxyz", "log.csv", "summary.json"]
+    print(f"written to {out}/ ({', '.join(name for name in names if (out / name).exists())})")

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 
 from sciopt.neb.draw import draw_structure, viewpoint
+from sciopt.neb.plot_surrogate import along_path, draw_errors, draw_lessons
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +72,8 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
     """Draw the energy profile of a path.
 
     The spline, every image with its slope, the saddle with the barriers in both directions, and a caption that says
-    what was claimed and what it cost.
+    what was claimed and what it cost. Where a surrogate answers for images, they are open, with bars of two standard
+    errors, the line has a band of as many, and small marks show everything that was evaluated.
 
     Returns
     -------
@@ -83,7 +85,13 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
     s, energy = profile(result)
     distances, energies = result.distances, result.energies
     ax.axhline(0.0, color=_QUIET, linewidth=0.8, zorder=0)
-    ax.plot(s, energy, color=_LINE, linewidth=2.0, zorder=2)
+    if result.energy_errors is not None:
+        draw_errors(result, ax, s, energy)
+        draw_lessons(result, ax)
+        energy, deviations = along_path(result, s, energy)
+        energy = np.concatenate([energy - 2.0 * deviations, energy + 2.0 * deviations])
+    else:
+        ax.plot(s, energy, color=_LINE, linewidth=2.0, zorder=2)
     width = 0.035 * distances[-1]
     for place, height, slope in zip(distances, energies, _slopes(result), strict=True):
         ax.plot(
@@ -91,11 +99,12 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
             [height - slope * width, height + slope * width],
             color=_QUIET,
             linewidth=1.2,
-            zorder=3,
+            zorder=2,
         )
-    ax.plot(
-        distances, energies, "o", color="white", markeredgecolor=_POINT, markeredgewidth=1.6, markersize=7, zorder=4
-    )
+    if result.energy_errors is None:
+        ax.plot(
+            distances, energies, "o", color="white", markeredgecolor=_POINT, markeredgewidth=1.6, markersize=7, zorder=4
+        )
     top = result.top
     if 0 < top < len(energies) - 1:
         _mark_saddle(result, ax, top)
@@ -108,16 +117,36 @@ def plot_profile(result: PathResult, ax: Axes | None = None) -> Axes:
     ax.spines[["top", "right"]].set_visible(False)
     state = "converged" if result.converged else "not converged"
     formula = result.coordinates.template.symbols.formula.format("hill")
+    # The surrogate's claims are told one by one.
+    claims = result.reason.split("; ")[: 1 if result.energy_errors is None else 3]
     ax.set_title(
-        f"{formula}: {state}, {result.reason.split(';')[0]}\n"
-        f"{result.calls['images']} evaluations of {len(result.X) - 2} images, method {result.method}",
+        f"{formula}: {state}, {claims[0]}\n"
+        + "".join(f"{claim}\n" for claim in claims[1:])
+        + f"{result.calls.get('images', 0)} evaluations of {len(result.X) - 2} images, method {result.method}",
         fontsize=9,
         color="#444444",
         loc="left",
+        pad=6.0 if result.energy_errors is None else 22.0,
     )
+    if result.energy_errors is not None:
+        ax.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(-0.02, 0.99), ncols=3, columnspacing=1.4)
+    if own:
+        _make_room(ax, 2 if result.energy_errors is None else len(claims) + 2)
     if own and 1 < len(result.coordinates.template) <= _DRAWN:
         _show_structures(result, ax)
     return ax
+
+
+def _make_room(ax: Axes, lines: int) -> None:
+    """Two lines fit above the profile; for more, the figure grows upwards."""
+    figure, more = ax.get_figure(root=True), 0.2 * (lines - 2)
+    if figure is None or more <= 0.0:
+        return
+    height = figure.get_figheight()
+    figure.set_figheight(height + more)
+    box = ax.get_position()
+    shrunk = height / (height + more)
+    ax.set_position((box.x0, box.y0 * shrunk, box.width, box.height * shrunk))
 
 
 def _show_structures(result: PathResult, ax: Axes) -> None:
@@ -129,11 +158,15 @@ def _show_structures(result: PathResult, ax: Axes) -> None:
     places = sorted({0, top, len(result.X) - 1})
     structures = [result.coordinates.atoms(result.X[place]) for place in places]
     view = viewpoint(structures)
-    figure.set_size_inches(7.0, 6.2)
-    ax.set_position((0.11, 0.38, 0.86, 0.53))
+    above = figure.get_figheight() - 4.4
+    height = 6.2 + above
+    figure.set_size_inches(7.0, height)
+    ax.set_position((0.11, 2.356 / height, 0.86, 3.286 / height))
     names = {0: "initial", top: "highest image", len(result.X) - 1: "final"}
     for column, (place, atoms) in enumerate(zip(places, structures, strict=True)):
-        inset = figure.add_axes((0.03 + column * 0.97 / len(places), 0.01, 0.94 / len(places), 0.24))
+        inset = figure.add_axes(
+            (0.03 + column * 0.97 / len(places), 0.062 / height, 0.94 / len(places), 1.488 / height)
+        )
         draw_structure(inset, atoms, view)
         inset.set_title(names[place], fontsize=9, color="#444444", pad=2)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import Trajectory
+from ase.io import Trajectory, write
 
 from sciopt.calculators import NamedCalculator
 from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomically
@@ -20,7 +20,7 @@ from sciopt.core.errors import InputError, RestartMismatch
 from sciopt.run_files import refuse_existing_run, write_summary, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from ase import Atoms
 
@@ -28,12 +28,25 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.images import Answer, Images
-    from sciopt.neb.path_result import PathResult
+    from sciopt.neb.path_result import Lesson, PathResult
 
-__all__ = ["RunFolder", "single_point", "whole_frames"]
+__all__ = ["LEARNING_COLUMNS", "RunFolder", "single_point", "whole_frames"]
 
 log = logging.getLogger("sciopt")
 
+LEARNING_COLUMNS = (
+    "evaluation",
+    "image",
+    "why",
+    "expected_eV",
+    "energy_eV",
+    "force_error_eV_per_A",
+    "force_deviation_eV_per_A",
+    "trust",
+    "length",
+    "deviation_eV",
+    "bound_eV_per_A",
+)
 _LOG_COLUMNS = ("call", "image", "purpose", "energy_eV", "fmax_eV_per_A", "seconds")
 
 
@@ -181,15 +194,36 @@ class RunFolder:
         write_summary(self.path, content)
 
     def finish(self, result: PathResult) -> None:
-        """Write the final path, its picture, the saddle and the summary."""
+        """Write the final path, its picture, the saddle, the summary, and what a surrogate has learned."""
         from sciopt.neb.plot import save_figure
 
-        self.summary(result.summary())
+        content, images = result.summary(), result.images
+        if result.energy_errors is not None and result.force_errors is not None:
+            content["energy_errors"] = result.energy_errors.tolist()
+            content["force_errors"] = result.force_errors.tolist()
+            for atoms, energy, force in zip(images, result.energy_errors, result.force_errors, strict=True):
+                atoms.info = {"evaluated": bool(energy == 0), "energy_error": energy, "force_error": force}
+        self.summary(content)
+        if result.lessons:
+            self._learned(result.lessons)
         with writing(self.path):
-            result.write(self.path / "path.extxyz")
+            write(self.path / "path.extxyz", images)
             if result.saddle is not None:
                 result.saddle.write(self.path / "saddle.extxyz")
             save_figure(result.plot(), self.path / "profile.png")
+
+    def _learned(self, lessons: Sequence[Lesson]) -> None:
+        """Write learning.csv: one row per evaluation of a surrogate; empty where nothing had been expected."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(LEARNING_COLUMNS)
+        for one in lessons:
+            numbers = [one.force_error, one.force_deviation, one.trust, one.length, one.deviation, one.bound]
+            energies = [f"{value:.9f}" if np.isfinite(value) else "" for value in (one.expected, one.energy)]
+            rest = [f"{value:.6g}" if np.isfinite(value) else "" for value in numbers]
+            writer.writerow([one.evaluation, one.image, one.why, *energies, *rest])
+        with writing(self.path):
+            write_atomically(self.path / "learning.csv", text.getvalue().encode())
 
     def _mended(self, name: str, group: int = 1) -> list[Atoms]:
         """The frames of a trajectory; what a crash left unfinished, frame or `group` of frames, is cut off the file."""

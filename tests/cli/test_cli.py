@@ -214,7 +214,10 @@ MISTAKES = {
     "path": (None, ["--path", "straight"], "straight"),
     "noise": (None, ["--noise", -1], "noise"),
     "workers": (None, ["--workers", 0], "workers"),
-    "contradiction": (None, ["--method", "imagewise", "--springs", "string"], "image-wise"),
+    "batch": (None, ["--batch", 0], "batch"),
+    "prior": (None, ["--method", "imagewise", "--prior", "emt"], "prior"),
+    "prior's name": (None, ["--prior", "emmt"], "emt"),
+    "contradiction": (None, ["--method", "imagewise", "--springs", "string"], "springs='string'"),
     "unknown option": (None, ["--imagess", 3], "--imagess"),
     "one structure too many": (None, ["third.xyz"], "third.xyz"),
     "missing argument": (lambda ends: [ends[0]], [], "final"),
@@ -427,6 +430,48 @@ def test_pictures(command: Command, finished: tuple[Path, tuple[Path, Path]], tm
     assert_refused(command("plot", folder, "-o", tmp_path / "nowhere" / "a.png"), "nowhere")
     (half / "summary.json").write_text("{")
     assert_refused(command("plot", half), "summary.json")
+
+
+def test_a_path_finder_tells_every_evaluation_and_what_it_claims(
+    command: Command, ends: tuple[Path, Path], tmp_path: Path
+) -> None:
+    words = ["neb", *ends, "-c", "emt", "-n", IMAGES, "--method", "gp", "--batch", 2, "--out", tmp_path / "run"]
+    code, out, err = command(*words, "--max-calls", 4)
+    assert (code, err) == (BUDGET, "")
+    code, out, err = command(*words, "--prior", "emt", "--certify", "strict", "--resume")
+    assert (code, err) == (CONVERGED, "")
+    said = summary(tmp_path / "run")
+    told = [line.split() for line in out.splitlines() if line[:5].strip().isdigit()]
+    with open(tmp_path / "run" / "learning.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    # Everything the surrogate has learned from is told once, whatever session paid for it.
+    assert [(int(line[0]), int(line[1]), line[2]) for line in told] == [
+        (int(row["evaluation"]), int(row["image"]), row["why"]) for row in rows
+    ]
+    zero = read(tmp_path / "run" / "path.extxyz").get_potential_energy()
+    assert [float(line[3]) for line in told] == pytest.approx(
+        [float(row["energy_eV"]) - zero for row in rows], abs=1e-4
+    )
+    assert {line[2] for line in told} <= {"seed", "trust", "energy", "climbing", "force", "audit", "strict"}
+    lines = [line.split(maxsplit=1) for line in out.splitlines()]
+    claims = said["reason"].split("; ")
+    assert ["converged", claims[0]] in lines
+    assert all(any(" ".join(line) == claim for line in lines) for claim in claims[1:])
+    assert ["images", f"{IMAGES} evaluated, 0 predicted"] in lines
+    assert any(line[0] == "calls" and f"{said['calls']['prior']} prior" in line[1] for line in lines if line)
+    for words in ([], ["--learning"]):
+        assert command("plot", tmp_path / "run", *words)[0] == CONVERGED
+    assert (tmp_path / "run" / "learning.png").read_bytes().startswith(b"\x89PNG")
+    assert_refused(command("plot", tmp_path / "run", "--learning", "--convergence"), "one at a time")
+
+
+def test_relaxing_by_gaussian_process(command: Command, ends: tuple[Path, Path], tmp_path: Path) -> None:
+    words = ["relax", rattled(ends[0]), "-c", "emt", "--method", "gp", "--out", tmp_path / "min"]
+    code, out, err = command(*words)
+    assert (code, err) == (CONVERGED, "")
+    said = summary(tmp_path / "min")
+    assert said["method"] == "gp" and f"{said['calls']['images']} calls" in out
+    assert_refused(command("relax", ends[0], "-c", "emt", "-m", "fire", "--out", tmp_path / "b"), "fire", "lbfgs or gp")
 
 
 def test_relaxations_have_no_profile(command: Command, ends: tuple[Path, Path], tmp_path: Path) -> None:

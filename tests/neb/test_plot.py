@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase.build import add_adsorbate, fcc100, molecule
+from ase.io import read
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
@@ -19,6 +22,8 @@ from sciopt.neb.draw import draw_structure, viewpoint
 from sciopt.neb.path import find_path
 from sciopt.neb.path_result import PathResult
 from sciopt.neb.plot import new_axes, plot_profile, profile, save_figure
+from sciopt.neb.plot_learning import plot_learning
+from sciopt.neb.plot_surrogate import projected
 from sciopt.neb.stored import plot_run, stored_path
 from sciopt.problems import path_problem
 
@@ -270,3 +275,128 @@ def test_folders_without_a_path_are_refused(tmp_path: Path, folder: Path, hop: P
                 plot_run(target, convergence=convergence)
     with pytest.raises(InputError, match="docx"):
         plot_run(folder / "hop", tmp_path / "a.docx")
+
+
+@pytest.fixture(scope="module")
+def found(folder: Path) -> PathResult:
+    """By Gaussian process."""
+    return searched("au_al100_hop", 5, folder / "gp", method="gp")
+
+
+def marks(ax: Axes, label: str) -> tuple[np.ndarray, np.ndarray]:
+    handles, labels = ax.get_legend_handles_labels()
+    line = handles[next(i for i, text in enumerate(labels) if text.startswith(label))]
+    line = getattr(line, "lines", [line])[0]
+    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+
+
+def test_predicted_images_are_told_from_evaluated_ones(found: PathResult) -> None:
+    assert found.energy_errors is not None
+    known = found.energy_errors == 0.0
+    assert known[[0, -1]].all() and not known.all()
+    ax = plot_profile(found)
+    for label, chosen in (("evaluated", known), ("predicted", ~known)):
+        places, energies = marks(ax, label)
+        np.testing.assert_allclose(places, found.distances[chosen])
+        np.testing.assert_allclose(energies, found.energies[chosen])
+    assert ax.containers[0].has_yerr
+    segments = ax.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose([np.ptp(one[:, 1]) for one in segments], 4.0 * found.energy_errors[~known])
+    places, energies = marks(ax, "all evaluations")
+    assert len(places) == found.calls["images"] == len(found.lessons)
+    np.testing.assert_allclose(energies, [one.energy - found.absolute_energies[0] for one in found.lessons])
+    title = ax.get_title(loc="left")
+    assert all(claim in title for claim in found.reason.split("; ")[:3]) and "method gp" in title
+
+
+def test_points_are_projected_onto_the_path() -> None:
+    t = np.linspace(0.0, 0.5 * np.pi, 400)
+    circle = np.column_stack([np.cos(t), np.sin(t)])
+    angles = np.array([0.2, 0.9, 1.3])
+    points = np.column_stack([np.cos(angles), np.sin(angles)]) * [[1.4], [0.7], [1.0]]
+    np.testing.assert_allclose(projected(circle, t, points), angles, atol=2e-3)
+
+
+def test_the_surrogate_itself_is_drawn_where_it_is_kept(found: PathResult) -> None:
+    def constant(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return found.absolute_energies[0] + 0.1 * np.ones(len(X)), 0.01 * np.ones(len(X))
+
+    kept = replace(found)
+    object.__setattr__(kept, "surrogate", constant)
+    ax = plot_profile(kept)
+    line = next(line for line in ax.lines if len(line.get_xdata()) == 400)
+    np.testing.assert_allclose(line.get_ydata(), 0.1)
+    outline = ax.collections[0].get_paths()[0].vertices
+    assert (outline[:, 1].min(), outline[:, 1].max()) == pytest.approx((0.08, 0.12))
+
+
+def test_the_learning_log_is_written_and_read(found: PathResult, folder: Path) -> None:
+    with open(folder / "gp" / "learning.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == found.calls["images"]
+    assert [float(row["energy_eV"]) for row in rows] == pytest.approx([one.energy for one in found.lessons])
+    stored = stored_path(folder / "gp")
+    for one, other in zip(stored.lessons, found.lessons, strict=True):
+        np.testing.assert_allclose(one.x, other.x, atol=1e-8)
+        assert (one.evaluation, one.image, one.why) == (other.evaluation, other.image, other.why)
+        for name in ("expected", "energy", "force_error", "force_deviation", "trust", "length", "deviation"):
+            assert getattr(one, name) == pytest.approx(getattr(other, name), rel=1e-5, nan_ok=True), name
+
+
+def test_errors_are_stored_with_the_path(found: PathResult, hop: PathResult, folder: Path) -> None:
+    said = json.loads((folder / "gp" / "summary.json").read_text())
+    np.testing.assert_allclose(said["energy_errors"], found.energy_errors)
+    np.testing.assert_allclose(said["force_errors"], found.force_errors)
+    frames = read(folder / "gp" / "path.extxyz", index=":")
+    assert [bool(atoms.info["evaluated"]) for atoms in frames] == (found.energy_errors == 0.0).tolist()
+    stored = stored_path(folder / "gp")
+    assert_same(stored, found)
+    np.testing.assert_allclose(stored.energy_errors, found.energy_errors, atol=1e-8)
+    np.testing.assert_allclose(stored.force_errors, found.force_errors, atol=1e-8)
+    assert stored.reason == found.reason and stored.method == "gp"
+    # A band without a surrogate has none.
+    assert stored_path(folder / "hop").energy_errors is None
+
+
+def test_the_learning_picture(found: PathResult, hop: PathResult, folder: Path, tmp_path: Path) -> None:
+    left, upper, lower = plot_learning(found.lessons, "title").figure.axes
+    asked = [one for one in found.lessons if np.isfinite(one.expected)]
+    assert sum(len(line.get_xdata()) for line in left.lines[1:]) == len(asked)
+    errors = np.asarray(upper.collections[0].get_offsets())
+    np.testing.assert_allclose(errors[:, 1], [one.force_error for one in found.lessons if np.isfinite(one.force_error)])
+    np.testing.assert_allclose(lower.lines[0].get_ydata(), [one.trust for one in found.lessons])
+    assert plot_run(folder / "gp", tmp_path / "a.png", learning=True).read_bytes().startswith(PNG)
+    with pytest.raises(InputError, match="learned nothing"):
+        plot_run(folder / "hop", learning=True)
+    with pytest.raises(InputError, match="no run folder"):
+        plot_run(tmp_path / "nowhere", learning=True)
+    with pytest.raises(InputError, match="--learning"):
+        plot_run(folder / "gp", convergence=True)
+    broken = tmp_path / "broken"
+    shutil.copytree(folder / "gp", broken)
+    (broken / "learning.csv").write_text("evaluation,image\n1,2\n")
+    with pytest.raises(InputError, match=r"learning\.csv"):
+        plot_run(broken)
+
+
+def test_a_killed_path_finder_shows_the_band_of_its_checkpoint(tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    last = []
+
+    def killed(snapshot: object) -> None:
+        last[:] = [snapshot.state.memory]
+        if len(snapshot.history) == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        searched("au_al100_hop", 5, tmp_path / "run", method="gp", callback=killed)
+    stored = stored_path(tmp_path / "run")
+    memory = last[0]
+    np.testing.assert_allclose(stored.X, memory.X)
+    assert not stored.converged and "not finished" in stored.reason
+    assert stored.calls["images"] == len(stored.lessons) == len(memory.lessons)
+    assert stored.energy_errors is not None and (stored.energy_errors[1:-1] > 0).any()
+    assert plot_run(tmp_path / "run").read_bytes().startswith(PNG)
+    assert plot_run(tmp_path / "run", learning=True).read_bytes().startswith(PNG)

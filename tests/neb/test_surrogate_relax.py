@@ -167,7 +167,7 @@ def test_stopping_by_the_callback() -> None:
 
 
 def test_unknown_methods_are_refused() -> None:
-    with pytest.raises(InputError, match="newton.*lbfgs or gp"):
+    with pytest.raises(InputError, match=r"newton.*lbfgs or gp"):
         relax(vacancy(), EMT, method="newton")
 
 
