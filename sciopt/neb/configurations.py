@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +12,8 @@ from sciopt.core.errors import EvaluationFailed
 from sciopt.core.evaluation import Evaluation
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sciopt.core.run import Snapshot
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
@@ -66,12 +69,15 @@ class Configurations:
         (b n,) the first batch.
     noise
         Standard error of one force component, eV/Å.
+    left
+        How many more evaluations may be paid for; then nothing is evaluated any more.
     """
 
     evaluator: Images
     images: tuple[int, ...]
     x0: Array
     noise: float = 0.0
+    left: Callable[[], float] = lambda: inf
 
     @property
     def space(self) -> ConfigurationSpace:
@@ -86,9 +92,17 @@ class Configurations:
         self.images = snapshot.state.memory.picks
 
     def evaluate(self, x: Array) -> Evaluation:
-        """Energies and true forces; `info` holds ``X`` (b, n), ``energies`` (b,) and ``forces`` (b, n)."""
+        """Energies and true forces; `info` holds ``X`` (b, n), ``energies`` (b,) and ``forces`` (b, n).
+
+        Raises
+        ------
+        EvaluationFailed
+            With the places in the batch that failed.
+        """
         X = x.reshape(len(self.images), -1)
         before = self.evaluator.calls
+        if self.left() <= 0 and any(self.evaluator.known(x) is None for x in X):
+            raise EvaluationFailed("the budget of evaluations is used up")
         try:
             answers = self.evaluator.evaluate({image + 1: x for image, x in zip(self.images, X, strict=True)})
         except EvaluationFailed as failure:

@@ -36,7 +36,7 @@ class Memory(NamedTuple):
     Attributes
     ----------
     data
-        Every observation, both ends first.
+        Every observation, both ends among them.
     length, variance
         Hyperparameters of the last fit.
     X
@@ -110,7 +110,9 @@ def taken(memory: Memory, ev: Evaluation, trust: float, coordinates: Coordinates
     factor = calibration(memory.ratios, noise)
     for k, (image, why) in enumerate(zip(memory.picks, memory.why, strict=True)):
         x, energy, force = ev.info["X"][k], float(ev.info["energies"][k]), ev.info["forces"][k]
-        data = observed(data, x, energy, force, coordinates, noise)
+        # The same configuration has the same answer, noise included: it counts once.
+        if not (data.X == x).all(axis=1).any():
+            data = observed(data, x, energy, force, coordinates, noise)
         moved = not np.array_equal(x, X[image + 1])
         X[image + 1] = x
         error, deviation = float(coordinates.longest(force - memory.forces[k])), float(memory.deviations[k])

@@ -10,10 +10,13 @@ import numpy as np
 
 from sciopt.core import Reason, RestartMismatch, Result, run
 from sciopt.core.errors import EvaluationFailed
+from sciopt.core.method import StepMethod
 from sciopt.neb.band import highest
 from sciopt.neb.configurations import Configurations, ConfigurationSpace
 from sciopt.neb.finder_answer import certified_band
+from sciopt.neb.handover import informed, stored_observations
 from sciopt.neb.images import Answer, Images
+from sciopt.neb.imagewise import Imagewise
 from sciopt.neb.methods import band_method
 from sciopt.neb.path_finder import PathFinder
 from sciopt.neb.prior import CorrectedProcess, Emulator
@@ -23,12 +26,13 @@ from sciopt.neb.surrogate_model import path_model
 
 if TYPE_CHECKING:
     from sciopt.core.control import Control
+    from sciopt.core.method import Method
     from sciopt.core.rule import Rule
     from sciopt.core.stop import Progress
     from sciopt.core.types import Array
     from sciopt.neb.band import BandLaw
     from sciopt.neb.path_result import Lesson, SaddleCheck
-    from sciopt.neb.surrogate_model import PathModel
+    from sciopt.neb.surrogate_model import PathModel, Surrogate
     from sciopt.surrogate.data import Observations
 
 __all__ = ["Certified", "FinderSearch"]
@@ -45,6 +49,12 @@ _PATIENCE, _PINCHED = 8, 12
 _FLAT = 0.05
 # Of the tolerance: how far the path is converged on a prior.
 _ON_PRIOR = 2.0
+_STAGES = ("gp", "gp again")
+# Stages of other methods after those are called this and their own name.
+_THEN = "gp, then "
+_GIVES_UP = ("stagnation", "stalled", "failed")
+# Evaluations per image that are taken over from an earlier session whose checkpoint is lost.
+_TAKEN_OVER = 8
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ class Certified:
     fmax
         Tolerance, eV/Å, for the sentence.
     most
-        Observations after which it is time for something else.
+        Evaluations after which it is time for something else.
     """
 
     fmax: float
@@ -70,8 +80,10 @@ class Certified:
         if memory.pinched > _PINCHED:
             message = f"the surrogate mispredicted too often: {memory.pinched} evaluations at its smallest trust region"
             return Reason("stagnation", message, False)
-        if len(memory.data) > self.most:
-            return Reason("stagnation", f"no certificate after {len(memory.data) - 2} evaluations", False)
+        if len(memory.lessons) + 2 > self.most:
+            return Reason("stagnation", f"no certificate after {len(memory.lessons)} evaluations", False)
+        if not memory.picks:
+            return Reason("stagnation", "every image was evaluated where it is, and they do not come to rest", False)
         return None
 
 
@@ -109,33 +121,99 @@ class FinderSearch(Search):
         self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
     ) -> tuple[Result, SaddleCheck | None]:
         self._begun = self.folder.stage() if self.folder is not None else None
-        reached = self._begun[0] if self._begun is not None else "gp"
-        data: Observations | None = None
-        result: Result | None = None
-        if reached in ("gp", "gp again"):
-            for name in ("gp", "gp again") if reached == "gp" else ("gp again",):
-                result = self._find(name, law, data)
-                if result.reason.kind not in ("stagnation", "stalled", "failed"):
-                    break
-                log.warning("%s; trying another path", result.reason.message)
-                data = result.state.memory.data
-                info = result.evaluation.info
-                self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
-            assert result is not None
+        reached = self._reached()
+        if self._begun is None or not self._begun[0].startswith(_THEN):
+            result = self._found(law, _STAGES[_STAGES.index(reached) if reached in _STAGES else 0 :])
             if result.converged and self.check:
                 return self._verify(result, search=False)
-            if result.reason.kind not in ("stagnation", "stalled", "failed"):
+            if result.reason.kind not in _GIVES_UP:
                 return result, None
+            if self._left() < len(self.band) - 2:
+                return self._unaffordable(result), None
             log.warning("%s; going on with the image-wise band", result.reason.message)
             self.band = result.evaluation.info["X"]
+        else:
+            result = None
         self.certify = "band" if self.certify == "strict" else self.certify
-        return super().run("imagewise", law, setup)
+        try:
+            after, checked = super().run("imagewise", law, setup)
+        except EvaluationFailed as failure:
+            if result is None:
+                raise
+            message = f"{result.reason.message}; the image-wise band could not go on: {failure}"
+            return replace(result, reason=Reason("failed", message, False)), None
+        if result is not None:
+            why = f"the image-wise band went on where the surrogate got nowhere ({result.reason.message})"
+            after = replace(after, reason=replace(after.reason, message=f"{after.reason.message}; {why}"))
+        return after, checked
+
+    def _found(self, law: BandLaw, stages: tuple[str, ...]) -> Result:
+        """The finder's result, after another path where it gets nowhere on the first."""
+        data: Observations | None = None
+        result: Result | None = None
+        for name in stages:
+            try:
+                result = self._find(name, law, data)
+            except EvaluationFailed as failure:
+                if result is None:
+                    raise
+                log.warning("the new path cannot be evaluated either (%s)", failure)
+                break
+            if result.reason.kind not in _GIVES_UP or self._left() <= 0:
+                break
+            if name != stages[-1]:
+                log.warning("%s; trying another path", result.reason.message)
+            data = result.state.memory.data
+            info = result.evaluation.info
+            self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
+        assert result is not None
+        return result
+
+    def _left(self) -> float:
+        """Evaluations of images that may still be paid for."""
+        return np.inf if self.max_calls is None else self.max_calls - self.ledger.spent
+
+    def _unaffordable(self, result: Result) -> Result:
+        left = max(int(self._left()), 0)
+        message = f"{result.reason.message}; {left} of {self.max_calls} evaluations are left, too few for another band"
+        if left == 0:
+            message = f"the budget of {self.max_calls} evaluations of images is used up"
+        return replace(result, reason=Reason("budget", message, False))
+
+    def _reached(self) -> str | None:
+        reached = super()._reached()
+        return reached if reached is None else reached.removeprefix(_THEN)
+
+    def _attempt(
+        self, law: BandLaw, method: str | tuple[Rule, Control], setup: dict[str, Any], target: Any, name: str
+    ) -> Result:
+        return super()._attempt(law, method, setup, target, _THEN + name)
+
+    def _stepper(self, method: str | tuple[Rule, Control], start: Array, setup: dict[str, Any]) -> Method:
+        stepper = super()._stepper(method, start, setup)
+        surrogate = self._surrogate(start)
+        if surrogate is None or not isinstance(stepper, StepMethod) or not isinstance(stepper.rule, Imagewise):
+            return stepper
+        model = informed(stepper.rule.start_model, surrogate, self.ends.coordinates)
+        return replace(stepper, rule=replace(stepper.rule, start_model=model))
+
+    def _surrogate(self, band: Array) -> Surrogate | None:
+        """What the finder has learned, in this session or an earlier one."""
+        if self.finder is not None and self.finder.learned is not None:
+            return self.finder.learned
+        data = self._stored(len(band) - 2)
+        return None if data is None else path_model(self.ends.coordinates, band[0], band[-1]).process.fit(data)
+
+    def _stored(self, images: int) -> Observations | None:
+        if self.folder is None:
+            return None
+        return stored_observations(self.folder, self.ends.coordinates, self.noise, _TAKEN_OVER * images)
 
     def _find(self, name: str, law: BandLaw, data: Observations | None) -> Result:
         folder, begun = self.folder, self._begun
         self._begun = None
         continued = begun is not None and begun[0] == name
-        start = begun[1] if begun is not None and continued else self.band
+        start = begun[1] if begun is not None and continued and len(begun[1]) == len(self.band) else self.band
         coordinates = self.ends.coordinates
         model, first = path_model(coordinates, start[0], start[-1]), None
         if self.prior is not None:
@@ -158,9 +236,12 @@ class FinderSearch(Search):
             data=data,
             first=first,
         )
+        if np.isfinite(self._left()):
+            finder = replace(finder, first=finder.seeds()[: max(int(self._left()), 1)])
         settings = {"stage": name, "law": law, "method": "gp", "fmax": self.fmax, "certify": self.certify}
         seeds = finder.seeds()
-        problem = Configurations(self.evaluator, seeds, start[[image + 1 for image in seeds]].ravel(), self.noise)
+        x0 = start[[image + 1 for image in seeds]].ravel()
+        problem = Configurations(self.evaluator, seeds, x0, self.noise, self._left)
         observers: list[Any] = [problem.expect]
         snapshot = None
         if folder is not None:
@@ -172,11 +253,14 @@ class FinderSearch(Search):
             folder.begin(name, start)
         if snapshot is not None:
             problem.expect(snapshot)
+        elif folder is not None and data is None:
+            # What earlier sessions have paid for is known, whatever became of their checkpoint.
+            finder = replace(finder, data=self._stored(len(start) - 2))
         if self.callback is not None:
             observers.append(self.callback)
         # Several at a time know less of each other.
         patience = int(_PATIENCE * (len(start) - 2) * (1.0 + 0.15 * (self.batch - 1)))
-        stop: Any = Certified(self.fmax, patience + (len(data) if data is not None else 0))
+        stop: Any = Certified(self.fmax, patience)
         if self.max_calls is not None:
             stop = CallBudget(self.max_calls, self.ledger, stop)
         for attempt in range(6):
@@ -185,10 +269,12 @@ class FinderSearch(Search):
                 break
             except EvaluationFailed as failure:
                 # Only the first point raises: there is nothing to go back to but the ends.
-                if attempt == 5:
+                if attempt == 5 or self._left() <= 0:
                     raise
                 log.warning("%s; pulled towards the nearer end", failure)
                 problem.x0 = _pulled(problem.x0, failure.blocks, start)
+        if result.reason.kind == "failed" and self._left() <= 0:
+            result = self._unaffordable(result)
         self.finder = finder
         self._lessons = (*self._lessons, *result.state.memory.lessons)
         evaluation = certified_band(finder, result.state.memory, law)

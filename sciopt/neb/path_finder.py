@@ -107,7 +107,8 @@ class PathFinder:
     def start(self, ev: Evaluation) -> State:
         data = self.data if self.data is not None else Observations.none(self.path.shape[1])
         for x, answer in zip(self.path[[0, -1]], self.ends, strict=True):
-            data = observed(data, x, answer.energy, answer.force, self.model.coordinates, self.noise)
+            if not (data.X == x).all(axis=1).any():
+                data = observed(data, x, answer.energy, answer.force, self.model.coordinates, self.noise)
         picks = self.seeds()
         nothing = np.full(len(picks), np.nan)
         unknown = np.full((len(picks), self.path.shape[1]), np.nan)
@@ -136,6 +137,11 @@ class PathFinder:
 
     def _taken(self, memory: Memory, ev: Evaluation, trust: float) -> Memory:
         return taken(memory, ev, trust, self.model.coordinates, self.fmax, self.noise)
+
+    @property
+    def learned(self) -> Surrogate | None:
+        """The surrogate as it was last fitted."""
+        return self._last[0] if self._last else None
 
     def posterior(self, memory: Memory) -> Surrogate:
         """The surrogate after all observations; the last one is remembered."""

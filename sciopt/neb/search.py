@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sciopt.core.control import Control
+    from sciopt.core.method import Method
     from sciopt.core.rule import Rule
     from sciopt.core.run import Snapshot
     from sciopt.core.stop import Progress
@@ -70,7 +71,7 @@ class Search:
         """The last stage's result, and what was verified about the saddle."""
         saddle = self.certify == "saddle" and law.climb
         self._begun = self.folder.stage() if self.folder is not None else None
-        reached = self._begun[0] if self._begun is not None else None
+        reached = self._reached()
         if not isinstance(self.climb, bool) and reached in (None, "loose"):
             loose = replace(law, climb=False)
             stage = self._stage(loose, method, setup, Residual(float(self.climb), "fmax", "eV/Å"), "loose")
@@ -104,6 +105,14 @@ class Search:
     def lessons(self) -> tuple[Lesson, ...]:
         """What a surrogate expected of every evaluation, and what it got; empty where there is none."""
         return ()
+
+    def _reached(self) -> str | None:
+        """The stage an earlier session had begun."""
+        return self._begun[0] if self._begun is not None else None
+
+    def _stepper(self, method: str | tuple[Rule, Control], start: Array, setup: dict[str, Any]) -> Method:
+        """The method of a stage that begins from the band `start` (M+2, n)."""
+        return band_method(method, self.ends.coordinates, start, fmax=self.fmax, **setup)
 
     def _target(self) -> Any:
         if self.noise > 0:
@@ -139,7 +148,7 @@ class Search:
         # A preconditioner belongs to the band the stage began from, also when an earlier session began it.
         continued = begun is not None and begun[0] == name
         start = begun[1] if begun is not None and continued else self.band
-        stepper = band_method(method, self.ends.coordinates, start, fmax=self.fmax, **setup)
+        stepper = self._stepper(method, start, setup)
         settings = {"stage": name, "law": law, "method": stepper}
         observers: list[Callable[[Snapshot], None]] = []
         snapshot = None
@@ -150,7 +159,7 @@ class Search:
             except RestartMismatch as mismatch:
                 log.warning("continuing from the last band with a fresh start of the method: %s", mismatch)
                 start = self.band
-                stepper = band_method(method, self.ends.coordinates, start, fmax=self.fmax, **setup)
+                stepper = self._stepper(method, start, setup)
             folder.begin(name, start)
         problem = BandProblem(self.ends.coordinates, self.evaluator, start, self.ends.answers, law, self.noise)
         stop = target if self.max_calls is None else CallBudget(self.max_calls, self.ledger, target)
