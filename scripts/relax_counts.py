@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 FMAX, MOST, RATTLE = 0.05, 300, 0.1
 # Constants of the method were chosen on the first eight.
+TUNED = 8
 STARTS = (
     "hcn_hnc",
     "ethanol_rotation",
@@ -95,11 +96,14 @@ def main() -> None:
     say(f"Evaluations until fmax < {FMAX} eV/Å; starts rattled by {RATTLE} Å. E: energy above the lowest, meV.\n\n")
     say(f"{'start':28s}" + "".join(f"{method:>12s}{'E':>7s}" for method in methods) + "\n")
     counts: dict[str, list[float]] = {method: [] for method in methods}
+    groups: dict[str, list[int]] = {"molecules": [], "solids": [], "tuned": [], "unseen": []}
     for name in given.starts.split(","):
         for seed in range(given.seeds):
             outcomes = [spent(method, *start(name, seed)) for method in methods]
             lowest = min((energy for _, energy in outcomes if np.isfinite(energy)), default=np.nan)
-            row = ""
+            row, number = "", len(counts[methods[0]])
+            groups["solids" if start(name, seed)[0].pbc.any() else "molecules"].append(number)
+            groups["tuned" if name in STARTS[:TUNED] else "unseen"].append(number)
             for method, (calls, energy) in zip(methods, outcomes, strict=True):
                 counts[method].append(calls if np.isfinite(energy) else np.nan)
                 above = f"{1e3 * (energy - lowest):7.0f}"
@@ -116,6 +120,12 @@ def main() -> None:
                 ratio = np.exp(np.nanmean(np.log(ratios)))
                 say(f"   / {other} {ratio:.2f}")
         say("\n")
+    for other in methods[1:]:
+        say(f"\n{methods[0]} / {other}, geometric mean:")
+        for label, chosen in groups.items():
+            ratios = np.array(counts[methods[0]])[chosen] / np.array(counts[other])[chosen]
+            say(f"   {label} ({len(ratios)}) {np.exp(np.nanmean(np.log(ratios))):.2f}")
+    say("\n")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,16 @@ def test_a_rule_of_ones_own() -> None:
     assert path.barrier == pytest.approx(path_problem("muller_brown").barrier, abs=0.01)
 
 
+def test_the_gaussian_process() -> None:
+    alone, corrected = load("gp_path").main()
+    for path in (alone, corrected):
+        assert path.converged
+        assert path.barrier == pytest.approx(path_problem("methyl_isocyanide").barrier, abs=0.01)
+    assert corrected.calls["images"] < alone.calls["images"] < 40 and corrected.calls["prior"] > 0
+    assert not corrected.energy_errors.any() and alone.energy_errors.any()
+    assert all(Path(name).stat().st_size > 10_000 for name in ("gp_profile.png", "gp_learning.png"))
+
+
 def test_images_in_parallel() -> None:
     path = load("parallel_images").main()
     assert path.converged
