@@ -84,6 +84,7 @@ def automatic(
     springs: str,
     climb: bool | float,
     given: bool,
+    begun: str | None = None,
 ) -> Choice:
     """What to run for `method`, decided by what one evaluation costs where that is ``"auto"``.
 
@@ -99,6 +100,8 @@ def automatic(
         As given to `find_path`.
     given
         Whether something was asked for that only the Gaussian process can do: a prior, a batch.
+    begun
+        The stage in which an earlier session of a resumed run was: what it decided holds.
     """
     if method != "auto":
         return Choice(method)
@@ -106,8 +109,16 @@ def automatic(
         return Choice("lbfgs", f"auto: lbfgs, for {springs} springs")
     if given:
         return Choice("gp", "auto: gp, for the prior or the batch that was asked for")
+    if begun is not None and begun.startswith("gp"):
+        return Choice("gp", "auto: gp, which this run began with")
+    if begun is not None:
+        seconds = 0.0
     if isinstance(climb, bool) and coordinates <= _LARGEST and seconds > _WORTH:
         return Choice("gp", f"auto: gp, for {seconds:.3g} s per evaluation")
     if noise > 0:
-        return Choice("lbfgs", f"auto: lbfgs with tail averaging, for noisy forces of {seconds:.2g} s each")
-    return Choice("imagewise", f"auto: imagewise, for evaluations of only {seconds:.2g} s")
+        return Choice("lbfgs", f"auto: lbfgs with tail averaging, for noisy forces{_of(seconds, begun)}")
+    return Choice("imagewise", f"auto: imagewise, for evaluations{_of(seconds, begun)}")
+
+
+def _of(seconds: float, begun: str | None) -> str:
+    return f" of only {seconds:.2g} s" if begun is None else " that were quick when this run began"

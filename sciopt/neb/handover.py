@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from sciopt.neb.run_folder import RunFolder
     from sciopt.neb.surrogate_model import Surrogate
 
-__all__ = ["informed", "stored_observations"]
+__all__ = ["informed", "stored_observations", "stored_seconds"]
 
 # Observations an image's curvatures are taken along, within this many Å of it, and the least of the curvatures that
 # are left, eV/Å².
@@ -39,6 +40,17 @@ def stored_observations(folder: RunFolder, coordinates: Coordinates, noise: floa
         if not (data.X == x).all(axis=1).any():
             data = observed(data, x, atoms.get_potential_energy(force_consistent=True), force, coordinates, noise)
     return data if len(data) else None
+
+
+def stored_seconds(folder: RunFolder) -> float:
+    """The shortest time (s) an evaluation took that a run folder has logged; infinite where there is none."""
+    file = folder.path / "log.csv"
+    if not file.exists():
+        return np.inf
+    # A crash may have left the last line unfinished, and its number too small.
+    lines = [line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    times = [row.get("seconds") or "" for row in csv.DictReader(lines)]
+    return min((float(time) for time in times if time.replace(".", "", 1).isdigit()), default=np.inf)
 
 
 def informed(

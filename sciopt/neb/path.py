@@ -16,6 +16,7 @@ from sciopt.neb.choice import automatic, check_arguments
 from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.endpoints import check_pair
 from sciopt.neb.finder_search import FinderSearch
+from sciopt.neb.handover import stored_seconds
 from sciopt.neb.images import Images
 from sciopt.neb.ledger import Ledger
 from sciopt.neb.methods import band_method
@@ -235,14 +236,19 @@ def find_path(
             _, band = initial_path(ends, images, path, seed)
         elif np.abs(band[[0, -1]] - ends.x).max() > 1e-6:
             raise RestartMismatch(f"{out} holds a run between other end points; use another folder")
+        stage, seconds = None, evaluator.fastest
+        if folder is not None:
+            stage = folder.stage()
+            seconds = seconds if np.isfinite(seconds) else stored_seconds(folder)
         choice = automatic(
             method,
-            seconds=evaluator.fastest,
+            seconds=seconds,
             coordinates=coordinates.size,
             noise=noise,
             springs=springs,
             climb=climb,
             given=prior is not None or batch is not None,
+            begun=None if stage is None else stage[0],
         )
         if choice.why:
             log.info("%s", choice.why)
