@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciopt.core.evaluation import Evaluation
-from sciopt.neb.align import rigid_basis
 from sciopt.neb.band import band_force
+from sciopt.neb.escape import vibrations
 from sciopt.neb.finder_memory import calibration
 
 if TYPE_CHECKING:
-    from sciopt.core.types import Array
     from sciopt.neb.band import BandLaw
-    from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.finder_memory import Memory
     from sciopt.neb.path_finder import PathFinder
 
@@ -58,7 +56,7 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
     hessian, curvatures = None, None
     if band.climbing is not None:
         hessian = posterior.hessian(X[band.climbing + 1])
-        curvatures = _vibrations(hessian, X[band.climbing + 1], coordinates)
+        curvatures = vibrations(hessian, X[band.climbing + 1], coordinates)[0]
     info = {
         "X": X,
         "energies": energies,
@@ -75,13 +73,3 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
         "curvatures": curvatures,
     }
     return Evaluation(X[1:-1].ravel(), band.force.ravel(), info=info)
-
-
-def _vibrations(hessian: Array, x: Array, coordinates: Coordinates) -> Array:
-    """(n - r,) eigenvalues, ascending, without the r rigid motions of a free molecule, eV/Å²."""
-    if not coordinates.rigid:
-        return np.linalg.eigvalsh(hessian)
-    rigid = rigid_basis(x)
-    # An orthonormal basis of what is left.
-    inner = np.linalg.svd(rigid)[2][len(rigid) :]
-    return np.linalg.eigvalsh(inner @ hessian @ inner.T)

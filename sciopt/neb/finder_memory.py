@@ -63,6 +63,8 @@ class Memory(NamedTuple):
         Evaluations in a row with the trust region at its smallest.
     frozen
         Whether the band stands still while its images are evaluated one by one for the strict certificate.
+    escapes
+        How often the band was sent on from a place where it should not be at rest.
     claim
         What is certified: empty, ``"saddle"``, ``"band"`` or ``"strict"``.
     lessons
@@ -88,6 +90,7 @@ class Memory(NamedTuple):
     bound: float = np.inf
     pinched: int = 0
     frozen: bool = False
+    escapes: int = 0
     claim: str = ""
     lessons: tuple[Lesson, ...] = ()
 

@@ -123,7 +123,11 @@ class FinderSearch(Search):
         self._begun = self.folder.stage() if self.folder is not None else None
         reached = self._reached()
         if self._begun is None or not self._begun[0].startswith(_THEN):
-            result = self._found(law, _STAGES[_STAGES.index(reached) if reached in _STAGES else 0 :])
+            try:
+                result = self._found(law, _STAGES[_STAGES.index(reached) if reached in _STAGES else 0 :])
+            finally:
+                if self._emulator is not None:
+                    self._emulator.evaluator.close()
             if result.converged and self.check:
                 return self._verify(result, search=False)
             if result.reason.kind not in _GIVES_UP:
@@ -221,7 +225,8 @@ class FinderSearch(Search):
                 self._emulator, start = self._on_prior(model, start, law)
                 top = highest(self._emulator.posterior().predict(start)[0])
                 first = None if top is None else (top,)
-            model = replace(model, process=CorrectedProcess(model.process, self._emulator))
+            corrected = (CorrectedProcess(one, self._emulator) for one in (model.process, model.smooth))
+            model = replace(model, process=next(corrected), smooth=next(corrected))
         finder = PathFinder(
             model,
             start,
@@ -310,6 +315,8 @@ class FinderSearch(Search):
         except EvaluationFailed as failure:
             log.warning("the prior cannot follow the initial path (%s); it is only asked where it is needed", failure)
             return emulator, start
+        if result.reason.kind == "interrupted":
+            raise KeyboardInterrupt
         memory = result.state.memory
         emulator.data = memory.data
         if not result.converged:

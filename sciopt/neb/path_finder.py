@@ -20,6 +20,7 @@ from sciopt.core.control import Adaptive
 from sciopt.core.method import State
 from sciopt.neb.acquisition import View, next_images
 from sciopt.neb.band import BandLaw, band_force
+from sciopt.neb.escape import elsewhere
 from sciopt.neb.finder_memory import Memory, calibration, observed, prediction_quality, taken
 from sciopt.neb.prior import Corrected
 from sciopt.neb.surrogate_band import Relaxed, SurrogateBand, relax_band
@@ -42,6 +43,7 @@ __all__ = ["PathFinder"]
 # Chosen on the problems marked `tuned`.
 _TRUST: dict[str, Any] = {"grow": 1.4, "shrink": 0.75, "least": 0.2, "most": 2.0}
 _APART = 1e-4  # Å: noisy forces are asked for again this far away
+_ESCAPES = 2  # times a band at rest in the wrong place is sent on
 _REFINEMENTS = 8  # rounds of asking a prior for more, per evaluation
 _RELAXED = 0.2  # of the tolerance: band force on the surrogate at which it is relaxed
 _STANDS = 0.03  # Å: a datum this near to the climbing image stands for it when its force is small
@@ -152,7 +154,8 @@ class PathFinder:
         # After a restart the search for hyperparameters begins where it had been.
         start = (memory.length, memory.variance) if previous is None and np.isfinite(memory.length) else None
         optimize = count < _EAGER or count % _SELDOM == 0
-        posterior = self.model.process.fit(memory.data, previous, optimize, start)
+        process = self.model.process if memory.top is None else self.model.smooth
+        posterior = process.fit(memory.data, previous, optimize, start)
         self._last[:] = [posterior]
         return posterior
 
@@ -165,17 +168,19 @@ class PathFinder:
                 return self._asked(
                     ev, memory, posterior, tuple((image, "strict") for image in unknown), limit, accepted
                 )
-        relaxed, memory = self._relax(posterior, memory, float(limit.size))
-        for _ in range(_REFINEMENTS):
-            better = posterior.refined(relaxed.ev.info["X"][1:-1]) if isinstance(posterior, Corrected) else None
-            if better is None:
+        for _ in range(_ESCAPES):
+            posterior, relaxed, memory = self._at_rest(posterior, memory, float(limit.size))
+            factor = calibration(memory.ratios, self.noise)
+            view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
+            plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
+            if memory.escapes >= _ESCAPES or any(why in ("trust", "energy", "climbing") for _, why in plan.picks):
                 break
-            posterior = better
-            self._last[:] = [posterior]
-            relaxed, memory = self._relax(posterior, memory._replace(X=relaxed.ev.info["X"]), float(limit.size))
-        factor = calibration(memory.ratios, self.noise)
-        view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
-        plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
+            rest = relaxed.ev.info
+            X = elsewhere(posterior, rest["X"], rest["climbing"], rest["tangents"], self.model.coordinates)
+            if X is None:
+                break
+            escapes = memory.escapes + 1
+            memory = memory._replace(X=X, top=None, climbing=None, settled=False, audits=0, escapes=escapes)
         info = relaxed.ev.info
         calm = relaxed.outside is None and relaxed.residual < _CALM[0] and plan.spread < _CALM[1]
         memory = memory._replace(
@@ -198,6 +203,18 @@ class PathFinder:
                 # Everything looks certain, but the band has not come to rest: ask where it differs most from the data.
                 picks = ((int(np.argmax(view.distance)), "force"),)
         return self._asked(ev, memory, posterior, picks, limit, accepted)
+
+    def _at_rest(self, posterior: Surrogate, memory: Memory, trust: float) -> tuple[Surrogate, Relaxed, Memory]:
+        """The band relaxed on the surrogate, which asks a prior for more where the band has gone."""
+        relaxed, memory = self._relax(posterior, memory, trust)
+        for _ in range(_REFINEMENTS):
+            better = posterior.refined(relaxed.ev.info["X"][1:-1]) if isinstance(posterior, Corrected) else None
+            if better is None:
+                break
+            posterior = better
+            self._last[:] = [posterior]
+            relaxed, memory = self._relax(posterior, memory._replace(X=relaxed.ev.info["X"]), trust)
+        return posterior, relaxed, memory
 
     def _relax(self, posterior: Surrogate, memory: Memory, trust: float) -> tuple[Relaxed, Memory]:
         pinned = None

@@ -21,9 +21,20 @@ __all__ = ["Learner", "PathModel", "Surrogate", "path_features", "path_model"]
 
 _CUTOFF = 6.0  # Å; farther pairs tell a surface nothing that nearer ones do not
 # Chosen on the problems marked `tuned`.
-_MOLECULE: dict[str, Any] = {"kernel": "matern52", "length": 0.9, "lengths": (0.2, 1.25)}
-_SOLID: dict[str, Any] = {"kernel": "matern52", "length": 0.5, "lengths": (0.15, 0.95)}  # 1/Å
-_CARTESIAN: dict[str, Any] = {"kernel": "matern52", "length": 0.7, "lengths": (0.1, 4.0)}  # Å
+# A rougher kernel, less sure of itself, explores; a smoother one predicts better where data are near.
+_ROUGH, _SMOOTH = "matern52", "matern72"
+_MOLECULE: dict[str, dict[str, Any]] = {
+    _ROUGH: {"length": 0.9, "lengths": (0.2, 1.25)},
+    _SMOOTH: {"length": 0.8, "lengths": (0.2, 1.1)},
+}
+_SOLID: dict[str, dict[str, Any]] = {  # 1/Å
+    _ROUGH: {"length": 0.5, "lengths": (0.15, 0.95)},
+    _SMOOTH: {"length": 0.45, "lengths": (0.15, 0.85)},
+}
+_CARTESIAN: dict[str, dict[str, Any]] = {  # Å
+    _ROUGH: {"length": 0.7, "lengths": (0.1, 4.0)},
+    _SMOOTH: {"length": 0.6, "lengths": (0.1, 3.0)},
+}
 _TRUST, _TRUST_SOLID, _TRUST_CARTESIAN = 0.6, 0.35, 0.5  # Å
 _STRETCH = 0.3  # in the logarithm of a distance
 _CONTACT = 1.05  # pairs up to this many times the shortest distance count in full
@@ -86,6 +97,8 @@ class PathModel:
     ----------
     process
         The Gaussian process.
+    smooth
+        The one that takes over once a saddle is known.
     coordinates
         The free coordinates.
     radius
@@ -96,6 +109,7 @@ class PathModel:
     """
 
     process: Learner
+    smooth: Learner
     coordinates: Coordinates
     radius: float
     stretch: float
@@ -152,8 +166,10 @@ def path_features(coordinates: Coordinates, initial: Array, final: Array, weight
 def path_model(coordinates: Coordinates, initial: Array, final: Array) -> PathModel:
     """The usual model of a path between two configurations (n,)."""
     features = path_features(coordinates, initial, final, weighted=not coordinates.rigid)
+    settings, radius, stretch = _SOLID, _TRUST_SOLID, np.inf
     if isinstance(features, Cartesian):
-        return PathModel(GaussianProcess(features, **_CARTESIAN), coordinates, _TRUST_CARTESIAN, np.inf)
-    if coordinates.rigid:
-        return PathModel(GaussianProcess(features, **_MOLECULE), coordinates, _TRUST, _STRETCH)
-    return PathModel(GaussianProcess(features, **_SOLID), coordinates, _TRUST_SOLID, np.inf)
+        settings, radius = _CARTESIAN, _TRUST_CARTESIAN
+    elif coordinates.rigid:
+        settings, radius, stretch = _MOLECULE, _TRUST, _STRETCH
+    rough, smooth = (GaussianProcess(features, kernel=name, **settings[name]) for name in (_ROUGH, _SMOOTH))
+    return PathModel(rough, smooth, coordinates, radius, stretch)

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from sciopt.core.types import Array
 
-__all__ = ["KERNELS", "Kernel", "Matern52", "Radial", "SquaredExponential"]
+__all__ = ["KERNELS", "Kernel", "Matern52", "Matern72", "Radial", "SquaredExponential"]
 
 
 class Radial(NamedTuple):
@@ -87,5 +87,30 @@ class Matern52:
         return Radial(k, a, b, 5.0 * b / (square * np.maximum(r, 1e-12)))
 
 
-KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (SquaredExponential(), Matern52())}
+@dataclass(frozen=True)
+class Matern72:
+    """``k = (1 + r + 2 r^2/5 + r^3/15) exp(-r)``, ``r = sqrt(7 s) / l``: three times differentiable.
+
+    Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, eq. 4.16 with nu = 7/2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> float(Matern72().radial(np.array([0.0]), 0.5).k[0])
+    1.0
+    """
+
+    name: str = "matern72"
+
+    def radial(self, s: Array, length: float) -> Radial:
+        square = length * length
+        r = np.sqrt(7.0 * np.maximum(s, 0.0)) / length
+        decay = np.exp(-r)
+        k = (1.0 + r + 0.4 * r * r + r**3 / 15.0) * decay
+        a = 7.0 / (5.0 * square) * (1.0 + r + r * r / 3.0) * decay
+        b = 49.0 / (15.0 * square**2) * (1.0 + r) * decay
+        return Radial(k, a, b, 343.0 / (15.0 * square**3) * decay)
+
+
+KERNELS: dict[str, Kernel] = {kernel.name: kernel for kernel in (SquaredExponential(), Matern52(), Matern72())}
 """Kernels by name."""
