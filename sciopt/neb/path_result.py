@@ -164,9 +164,18 @@ class PathResult:
 
     @property
     def images(self) -> list[Atoms]:
-        """The path as Atoms with energies and forces attached, ends included."""
+        """The path as Atoms with energies and forces attached, ends included.
+
+        With a surrogate, their `info` tells whether they were ``evaluated``, the ``energy_error`` (eV) and the
+        ``force_error`` (eV/Å).
+        """
         rows = zip(self.X, self.absolute_energies, self.forces, strict=True)
-        return [single_point(self.coordinates, x, energy, force) for x, energy, force in rows]
+        images = [single_point(self.coordinates, x, energy, force) for x, energy, force in rows]
+        if self.energy_errors is not None and self.force_errors is not None:
+            for atoms, energy, force in zip(images, self.energy_errors, self.force_errors, strict=True):
+                errors = {"evaluated": bool(energy == 0.0), "energy_error": float(energy), "force_error": float(force)}
+                atoms.info.update(errors)
+        return images
 
     @property
     def saddle(self) -> Atoms | None:
@@ -209,6 +218,9 @@ class PathResult:
             "fmax_climbing": None if np.isnan(self.fmax_climbing) else self.fmax_climbing,
             "images": len(self.X) - 2,
         }
+        if self.energy_errors is not None and self.force_errors is not None:
+            content["energy_errors"] = self.energy_errors.tolist()
+            content["force_errors"] = self.force_errors.tolist()
         content["sciopt"] = content["versions"].get("sciopt")
         if self.check is not None:
             content["saddle"] = self.check.summary()

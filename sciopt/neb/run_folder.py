@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io import Trajectory, write
+from ase.io import Trajectory
 
 from sciopt.calculators import NamedCalculator
 from sciopt.core.checkpoint import load_snapshot, save_snapshot, write_atomically
@@ -197,17 +197,11 @@ class RunFolder:
         """Write the final path, its picture, the saddle, the summary, and what a surrogate has learned."""
         from sciopt.neb.plot import save_figure
 
-        content, images = result.summary(), result.images
-        if result.energy_errors is not None and result.force_errors is not None:
-            content["energy_errors"] = result.energy_errors.tolist()
-            content["force_errors"] = result.force_errors.tolist()
-            for atoms, energy, force in zip(images, result.energy_errors, result.force_errors, strict=True):
-                atoms.info = {"evaluated": bool(energy == 0), "energy_error": energy, "force_error": force}
-        self.summary(content)
+        self.summary(result.summary())
         if result.lessons:
             self._learned(result.lessons)
         with writing(self.path):
-            write(self.path / "path.extxyz", images)
+            result.write(self.path / "path.extxyz")
             if result.saddle is not None:
                 result.saddle.write(self.path / "saddle.extxyz")
             save_figure(result.plot(), self.path / "profile.png")

@@ -27,7 +27,6 @@ from sciopt.neb.band_problem import BandSpace
 from sciopt.neb.metric_features import MetricFeatures
 from sciopt.neb.model_mean import ModelMean
 from sciopt.neb.precondition import shifted_model, solver
-from sciopt.neb.surrogate_model import PathModel
 from sciopt.rules import make_method
 from sciopt.surrogate.data import Observations
 from sciopt.surrogate.process import GaussianProcess
@@ -80,7 +79,7 @@ class Memory(NamedTuple):
     poor: int = 0
 
 
-class Surrogate(NamedTuple):
+class Learned(NamedTuple):
     """A model of the energy and what a Gaussian process has learned beyond it; `zero` is added to both, eV."""
 
     mean: ModelMean
@@ -103,15 +102,18 @@ class SurrogateRelax:
 
     Parameters
     ----------
-    model
-        The prior of what the mean leaves, and where it is believed.
+    process
+        The prior of what the mean leaves.
+    coordinates
+        The free coordinates.
     space
         The geometry of one configuration, with a metric that preconditions the descent on the surrogate.
     fmax
         Tolerance, eV/Å.
     """
 
-    model: PathModel
+    process: GaussianProcess
+    coordinates: Coordinates
     space: Space
     fmax: float = 0.05
     control: Adaptive = field(
@@ -135,19 +137,19 @@ class SurrogateRelax:
         lost = state.memory._replace(energy=np.nan)
         return state._replace(trial=trial, step=trial - state.here.x, memory=lost, limit=limit, predicted=None)
 
-    def surrogate(self, data: Observations) -> Surrogate:
+    def surrogate(self, data: Observations) -> Learned:
         """The surrogate after all observations: a function of nothing else, so that resumed runs are the same."""
         best = int(np.argmin(data.energies))
-        mean = ModelMean.around(self.model.coordinates, data.X[best])
+        mean = ModelMean.around(self.coordinates, data.X[best])
         mean = mean.scaled(_scale(mean, data, best))
         energies, forces = mean.at(data.X)
         zero = float(data.energies[best])
         left = replace(data, energies=data.energies - zero - energies, forces=data.forces - forces)
-        return Surrogate(mean, self.model.process.fit(left), zero)
+        return Learned(mean, self.process.fit(left), zero)
 
     def _observe(self, data: Observations, ev: Evaluation) -> Observations:
         assert ev.value is not None
-        steep = float(self.model.coordinates.longest(ev.force))
+        steep = float(self.coordinates.longest(ev.force))
         doubt = max(1.0, 0.01 * steep / _FORCE_NOISE) if steep > _STEEP else 1.0
         return data.add(ev.x, ev.value, ev.force, doubt * _ENERGY_NOISE, doubt * _FORCE_NOISE)
 
@@ -168,11 +170,11 @@ class SurrogateRelax:
         promised = float(here.value or 0.0) - expected
         return State(here, trial, trial - here.x, memory, limit, promised, last, accepted=accepted)
 
-    def _descend(self, surrogate: Surrogate, data: Observations, here: Evaluation, trust: float) -> Array:
+    def _descend(self, surrogate: Learned, data: Observations, here: Evaluation, trust: float) -> Array:
         """(n,) the minimum of the surrogate below `here`, or where the way there leaves the trust region."""
 
         def outside(x: Array) -> bool:
-            return float(self.model.reach(x[None], data.X)[0]) > trust
+            return float(self.coordinates.longest(x - data.X).min()) > _RADIUS * trust
 
         method = make_method("lbfgs", self.space, h0=1.0, auto=True, auto_range=(0.2, 5.0), curvature=1e-4, radius=0.1)
         state = method.start(surrogate.at(here.x))
@@ -237,4 +239,4 @@ def surrogate_relax(coordinates: Coordinates, x: Array, fmax: float) -> Surrogat
     inverse = solver(shifted_model(coordinates, (x, x), molecule=2.0, solid=1.0)(x))
     space = Preconditioned(BandSpace(coordinates, 1, maxstep=0.2), lambda x, force: inverse(force))
     process = GaussianProcess(MetricFeatures.around(coordinates, x), **_PROCESS)
-    return SurrogateRelax(PathModel(process, coordinates, _RADIUS, np.inf), space, fmax)
+    return SurrogateRelax(process, coordinates, space, fmax)

@@ -18,6 +18,7 @@ from ase.io import read
 
 import sciopt.bench.overhead
 import sciopt.bench.sharing
+import sciopt.neb.finder_search
 from sciopt.bench.paths import Outcome
 from sciopt.cli.main import main
 from sciopt.problems import path_problem
@@ -463,6 +464,24 @@ def test_a_path_finder_tells_every_evaluation_and_what_it_claims(
         assert command("plot", tmp_path / "run", *words)[0] == CONVERGED
     assert (tmp_path / "run" / "learning.png").read_bytes().startswith(b"\x89PNG")
     assert_refused(command("plot", tmp_path / "run", "--learning", "--convergence"), "one at a time")
+
+
+def test_progress_of_a_search_that_goes_on_with_a_band(
+    command: Command, ends: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sciopt.neb.finder_search, "_PATIENCE", 1)
+    words = ["neb", *ends, "-c", "emt", "-n", IMAGES, "--method", "gp", "--out", tmp_path / "run"]
+    code, out, err = command(*words)
+    assert (code, err) == (CONVERGED, "")
+    lines = out.splitlines()
+    finder, band = (next(i for i, line in enumerate(lines) if line.split()[0] == word) for word in ("calls", "band"))
+    assert finder == 0 < band
+    assert all(line.split()[0].isdigit() and len(line.split()) == 8 for line in lines[1:band])
+    assert all(len(line.split()) == 5 for line in lines[band + 1 :] if line[:5].strip().isdigit())
+    assert "surrogate got nowhere" in out
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"learning.csv", "path.traj", "path.extxyz"}
+    for words in ([], ["--learning"], ["--convergence"]):
+        assert command("plot", tmp_path / "run", *words)[0] == CONVERGED
 
 
 def test_relaxing_by_gaussian_process(command: Command, ends: tuple[Path, Path], tmp_path: Path) -> None:
