@@ -32,7 +32,7 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
     if memory.top is not None and memory.climbing is not None:
         X[memory.climbing + 1] = memory.top
     energies, forces = posterior.predict(X)
-    factor = calibration(memory.ratios, finder.noise)
+    factor = calibration(memory.ratios, finder.model.caution, finder.noise)
     energy_errors = factor * posterior.energy_deviations(X)
     force_errors = np.zeros(len(X))
     known = memory.data.X

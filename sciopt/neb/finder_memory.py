@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sciopt.core.space import Space
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
+    from sciopt.neb.surrogate_model import PathModel
     from sciopt.surrogate.data import Observations
 
 __all__ = ["Memory", "calibration", "observed", "prediction_quality", "taken"]
@@ -24,7 +25,7 @@ _STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those o
 _DOUBT = (0.01, 0.03)  # of such a force, its standard error
 _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
 _KEEP_RATIOS = 6
-_CALIBRATION = (1.5, 3.0)
+_MOST_CALIBRATION = 1.5  # times the least
 _NOISY_FACTOR = 1.5
 # Of the tolerance: an error that an audit always allows.
 _SLACK = 0.4
@@ -55,7 +56,7 @@ class Memory(NamedTuple):
     ratios
         The last true errors of the force in units of the standard deviation.
     audits
-        Checks of the certificate passed since the band last moved.
+        1 when the last answers that concern the certificate were within what it allows, 0 otherwise.
     spread, bound
         Largest standard deviation of the energy (eV), and largest force that cannot be excluded (eV/Å; infinite
         where it was not asked for), over the images.
@@ -106,11 +107,12 @@ def observed(
     return data.add(x, energy, force, doubt * float(np.hypot(_ENERGY_NOISE, 0.1 * noise)), doubt * sigma)
 
 
-def taken(memory: Memory, ev: Evaluation, trust: float, coordinates: Coordinates, fmax: float, noise: float) -> Memory:
+def taken(memory: Memory, ev: Evaluation, trust: float, model: PathModel, fmax: float, noise: float) -> Memory:
     """Learn from the answers to the last trial, and from how well they were predicted."""
     data, ratios, audits, top, lessons = memory.data, memory.ratios, memory.audits, memory.top, memory.lessons
     X = memory.X.copy()
-    factor = calibration(memory.ratios, noise)
+    coordinates, factor = model.coordinates, calibration(memory.ratios, model.caution, noise)
+    passed: list[bool] = []
     for k, (image, why) in enumerate(zip(memory.picks, memory.why, strict=True)):
         x, energy, force = ev.info["X"][k], float(ev.info["energies"][k]), ev.info["forces"][k]
         # The same configuration has the same answer, noise included: it counts once.
@@ -137,32 +139,34 @@ def taken(memory: Memory, ev: Evaluation, trust: float, coordinates: Coordinates
         lessons = (*lessons, lesson)
         if why in ("climbing", "force", "audit") and np.isfinite(error) and not moved:
             ratios = (*ratios, error / max(deviation, 1e-6))[-_KEEP_RATIOS:]
-        if why == "audit":
-            passed = noise > 0.0 or error < max(factor * deviation, _SLACK * fmax)
-            audits = audits + 1 if passed else 0
-        elif noise > 0.0:
-            audits = 0
+        # Whatever is asked for certainty audits the certificate as well; noisy errors audit nothing.
+        if noise > 0.0:
+            passed.append(why == "audit")
+        elif why in ("force", "audit"):
+            passed.append(error < max(factor * deviation, _SLACK * fmax))
         if image == memory.climbing and memory.climbed and noise == 0.0 and float(coordinates.longest(force)) < fmax:
             top = x
+    if passed:
+        audits = int(all(passed))
     return memory._replace(data=data, ratios=ratios, audits=audits, top=top, X=X, lessons=lessons)
 
 
-def calibration(ratios: tuple[float, ...], noise: float = 0.0) -> float:
-    """By how much deviations of forces are multiplied: the second largest of the last errors in their units, 1.5 to 3.
+def calibration(ratios: tuple[float, ...], least: float, noise: float = 0.0) -> float:
+    """By how much deviations of forces are multiplied: the second largest of the last errors in their units.
 
-    With noisy forces errors do not tell, and it is 1.5.
+    Clipped to [least, 1.5 least]. With noisy forces errors do not tell, and it is 1.5.
 
     Examples
     --------
-    >>> calibration((0.4, 2.5, 2.0, 0.3))
-    2.0
+    >>> calibration((0.4, 2.9, 2.5, 0.3), 2.0)
+    2.5
     """
     if noise > 0.0:
         return _NOISY_FACTOR
     if not ratios:
-        return _CALIBRATION[0]
+        return least
     ordered = sorted(ratios)
-    return float(np.clip(ordered[-1] if len(ordered) < 3 else ordered[-2], *_CALIBRATION))
+    return float(np.clip(ordered[-1] if len(ordered) < 3 else ordered[-2], least, _MOST_CALIBRATION * least))
 
 
 def prediction_quality(state: State, ev: Evaluation, space: Space) -> float:

@@ -116,12 +116,13 @@ class FinderSearch(Search):
     finder: PathFinder | None = field(default=None, init=False)
     _lessons: tuple[Lesson, ...] = field(default=(), init=False)
     _emulator: Emulator | None = field(default=None, init=False)
+    _plain: bool = field(default=False, init=False)
 
     def run(
         self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
     ) -> tuple[Result, SaddleCheck | None]:
         self._begun = self.folder.stage() if self.folder is not None else None
-        reached = self._reached()
+        reached, first = self._reached(), self.band
         if self._begun is None or not self._begun[0].startswith(_THEN):
             try:
                 result = self._found(law, _STAGES[_STAGES.index(reached) if reached in _STAGES else 0 :])
@@ -141,6 +142,14 @@ class FinderSearch(Search):
         self.certify = "band" if self.certify == "strict" else self.certify
         try:
             after, checked = super().run("imagewise", law, setup)
+            if after.reason.kind in _GIVES_UP and self._left() >= len(first) - 2:
+                # What was learned may have led astray; what would have been done without it is still there.
+                log.warning("%s; the image-wise band begins again on the initial path", after.reason.message)
+                self.band, self._plain = first, True
+                if self.folder is not None:
+                    # A new beginning, not the stage an earlier session had reached.
+                    self.folder.resume = False
+                after, checked = super().run("imagewise", law, setup)
         except EvaluationFailed as failure:
             if result is None:
                 raise
@@ -203,6 +212,8 @@ class FinderSearch(Search):
 
     def _surrogate(self, band: Array) -> Surrogate | None:
         """What the finder has learned, in this session or an earlier one."""
+        if self._plain:
+            return None
         if self.finder is not None and self.finder.learned is not None:
             return self.finder.learned
         data = self._stored(len(band) - 2)

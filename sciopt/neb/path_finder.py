@@ -43,6 +43,7 @@ __all__ = ["PathFinder"]
 # Chosen on the problems marked `tuned`.
 _TRUST: dict[str, Any] = {"grow": 1.4, "shrink": 0.75, "least": 0.2, "most": 2.0}
 _APART = 1e-4  # Å: noisy forces are asked for again this far away
+_SEEDS = (1 / 3, 2 / 3)
 _ESCAPES = 2  # times a band at rest in the wrong place is sent on
 _REFINEMENTS = 8  # rounds of asking a prior for more, per evaluation
 _RELAXED = 0.2  # of the tolerance: band force on the surrogate at which it is relaxed
@@ -104,7 +105,7 @@ class PathFinder:
         if self.first is not None:
             return self.first
         images = len(self.path) - 2
-        return tuple(sorted({int(np.clip(round((images + 1) * t), 1, images)) - 1 for t in (1 / 3, 2 / 3)}))
+        return tuple(sorted({int(np.clip(round((images + 1) * t), 1, images)) - 1 for t in _SEEDS}))
 
     def start(self, ev: Evaluation) -> State:
         data = self.data if self.data is not None else Observations.none(self.path.shape[1])
@@ -138,7 +139,7 @@ class PathFinder:
         return state._replace(trial=trial.ravel(), memory=memory, limit=limit)
 
     def _taken(self, memory: Memory, ev: Evaluation, trust: float) -> Memory:
-        return taken(memory, ev, trust, self.model.coordinates, self.fmax, self.noise)
+        return taken(memory, ev, trust, self.model, self.fmax, self.noise)
 
     @property
     def learned(self) -> Surrogate | None:
@@ -170,7 +171,7 @@ class PathFinder:
                 )
         for _ in range(_ESCAPES):
             posterior, relaxed, memory = self._at_rest(posterior, memory, float(limit.size))
-            factor = calibration(memory.ratios, self.noise)
+            factor = calibration(memory.ratios, self.model.caution, self.noise)
             view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
             plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
             if memory.escapes >= _ESCAPES or any(why in ("trust", "energy", "climbing") for _, why in plan.picks):

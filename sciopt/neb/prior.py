@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sciopt.core.errors import EvaluationFailed
+from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.surrogate.data import Observations
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Emulator:
     process: Learner
     data: Observations = field(init=False)
     _posterior: Surrogate | None = field(default=None, init=False)
+    _failures: dict[bytes, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
         self.data = Observations.none(self.process.features.coordinates)
@@ -58,22 +59,40 @@ class Emulator:
         return self.evaluator.calls
 
     def exactly(self, X: Array) -> tuple[Array, Array]:
-        """Energies (B,) and forces (B, n) of the prior itself; emulated only where it fails."""
+        """Energies (B,) and forces (B, n) of the prior itself; emulated only where it fails.
+
+        Raises
+        ------
+        InputError
+            When it has never answered.
+        """
         energies, forces = np.empty(len(X)), np.empty_like(X)
+        failed, why = [], ""
         for k, x in enumerate(X):
             try:
                 energies[k], forces[k] = self._ask(x)
             except EvaluationFailed as failure:
-                log.warning("the prior failed (%s); its emulation is used there", failure)
-                energy, force = self.posterior().predict(x[None])
-                energies[k], forces[k] = energy[0], force[0]
+                failed.append(k)
+                why = str(failure)
+        if failed:
+            if not len(self.data):
+                raise InputError(f"the prior fails wherever it is asked ({why}); leave it out, or give another one")
+            energies[failed], forces[failed] = self.posterior().predict(X[failed])
         return energies, forces
 
     def _ask(self, x: Array) -> tuple[float, Array]:
+        if x.tobytes() in self._failures:
+            raise EvaluationFailed(self._failures[x.tobytes()])
         known = self.evaluator.known(x)
         # Further configurations share one calculator.
         place = (self.evaluator.count or 0) + 2
-        answer = known if known is not None else self.evaluator.evaluate({place: x})[place]
+        try:
+            answer = known if known is not None else self.evaluator.evaluate({place: x})[place]
+        except EvaluationFailed as failure:
+            # Asked again it would fail again, at every fit.
+            self._failures[x.tobytes()] = str(failure)
+            log.warning("the prior failed (%s); its emulation is used there", failure)
+            raise
         if not (self.data.X == x).all(axis=1).any():
             self.data = self.data.add(x, answer.energy, answer.force, _NOISE, _NOISE)
         return answer.energy, answer.force
@@ -93,8 +112,8 @@ class Emulator:
         for x in X[unsure]:
             try:
                 self._ask(x)
-            except EvaluationFailed as failure:
-                log.debug("the prior failed: %s", failure)
+            except EvaluationFailed:
+                continue
         if len(self.data) > _KEPT:
             distance = np.abs(self.data.X[:, None] - X[None]).max(axis=2).min(axis=1)
             kept = np.sort(np.argsort(distance)[:_KEPT])

@@ -68,9 +68,10 @@ def found_band(folder: Path) -> tuple[Array, Array, Array, Array, tuple[Lesson, 
     if not isinstance(memory, Memory) or not frames:
         return None
     X = memory.X
-    posterior = path_model(Coordinates.of(frames[0]), X[0], X[-1]).process.fit(memory.data)
+    model = path_model(Coordinates.of(frames[0]), X[0], X[-1])
+    posterior = (model.process if memory.top is None else model.smooth).fit(memory.data)
     energies, forces = posterior.predict(X)
-    errors = calibration(memory.ratios) * posterior.energy_deviations(X)
+    errors = calibration(memory.ratios, model.caution) * posterior.energy_deviations(X)
     for i, x in enumerate(X):
         same = np.flatnonzero((memory.data.X == x).all(axis=1))
         if same.size:

@@ -35,6 +35,8 @@ _CARTESIAN: dict[str, dict[str, Any]] = {  # Å
     _ROUGH: {"length": 0.7, "lengths": (0.1, 4.0)},
     _SMOOTH: {"length": 0.6, "lengths": (0.1, 3.0)},
 }
+# Factors on the deviations of forces; deviations in a fixed metric are the smaller ones.
+_CAUTION = (2.0, 2.5)
 _TRUST, _TRUST_SOLID, _TRUST_CARTESIAN = 0.6, 0.35, 0.5  # Å
 _STRETCH = 0.3  # in the logarithm of a distance
 _CONTACT = 1.05  # pairs up to this many times the shortest distance count in full
@@ -106,6 +108,8 @@ class PathModel:
     stretch
         Largest change of the logarithm of a distance from the nearest datum, at a trust of 1; infinite where the
         features are no distances of a molecule.
+    caution
+        Least factor on the deviations of forces in certificates.
     """
 
     process: Learner
@@ -113,6 +117,7 @@ class PathModel:
     coordinates: Coordinates
     radius: float
     stretch: float
+    caution: float = 2.0
 
     def distances(self, X: Array, data: Array) -> Array:
         """(B, N) largest displacement of an atom between configurations X (B, n) and data (N, n), Å."""
@@ -172,4 +177,5 @@ def path_model(coordinates: Coordinates, initial: Array, final: Array) -> PathMo
     elif coordinates.rigid:
         settings, radius, stretch = _MOLECULE, _TRUST, _STRETCH
     rough, smooth = (GaussianProcess(features, kernel=name, **settings[name]) for name in (_ROUGH, _SMOOTH))
-    return PathModel(rough, smooth, coordinates, radius, stretch)
+    caution = _CAUTION[int(coordinates.size >= rough.structured)]
+    return PathModel(rough, smooth, coordinates, radius, stretch, caution)
