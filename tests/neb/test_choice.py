@@ -12,6 +12,7 @@ from ase.calculators.emt import EMT
 
 from sciopt.core.errors import InputError
 from sciopt.neb.choice import Choice, automatic
+from sciopt.neb.coordinates import Coordinates
 from sciopt.neb.handover import stored_seconds
 from sciopt.neb.images import Images
 from sciopt.neb.path import find_path
@@ -93,8 +94,6 @@ def test_a_resumed_run_keeps_to_its_method(hop: Any, counting: Any, tmp_path: Pa
 
 
 def test_times_of_earlier_sessions(hop: Any, tmp_path: Path) -> None:
-    from sciopt.neb.coordinates import Coordinates
-
     folder = RunFolder(tmp_path, Coordinates.of(hop.initial))
     assert np.isinf(stored_seconds(folder))
     head = "call,image,purpose,energy_eV,fmax_eV_per_A,seconds\n"

@@ -18,6 +18,7 @@ from sciopt.neb.path_result import PathResult
 from sciopt.neb.prior import CorrectedProcess, Emulator
 from sciopt.neb.surrogate_model import path_model
 from sciopt.problems import path_problem
+from sciopt.surrogate.data import Observations
 
 FMAX = 0.05
 
@@ -202,8 +203,6 @@ def test_a_failure_is_not_asked_for_again(hop: Any, counting: Any) -> None:
 
 def test_the_correction_is_what_the_prior_gets_wrong(hop: Any) -> None:
     """E = E_prior + GP, in values, forces and deviations."""
-    from sciopt.surrogate.data import Observations
-
     emulated, X = emulator(hop, Like)
     truth = Images(emulated.evaluator.coordinates, EMT, count=5)
     answers = truth.evaluate({i: X[i] for i in (0, 3, 6)})
