@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sciopt.core.types import Array, Mask
     from sciopt.neb.surrogate_band import Relaxed
     from sciopt.neb.surrogate_model import PathModel, Surrogate
@@ -63,6 +65,8 @@ class View:
         (n,) where a climbing image is known to be converged, or None.
     noise
         Standard error of a force component: a configuration may then be asked about again.
+    second
+        Makes another surrogate from the same observations, for a second opinion on what seems certain.
     """
 
     posterior: Surrogate
@@ -72,6 +76,7 @@ class View:
     factor: float
     top: Array | None
     noise: float
+    second: Callable[[], Surrogate] | None = None
 
     @cached_property
     def X(self) -> Array:
@@ -102,6 +107,22 @@ class View:
     def asked(self) -> Mask:
         """(M,) whether this very configuration has been evaluated; with noisy answers it may be again."""
         return self.distance < (_EQUAL if self.noise == 0.0 else 0.0)
+
+    @cached_property
+    def disputed(self) -> Array:
+        """(M,) as `totals`, with the difference between two surrogates for a further error of the force, eV/Å."""
+        if self.second is None:
+            return self.totals
+        _, forces = self.second().predict(self.X)
+        difference = forces - self.relaxed.ev.info["forces"][1:-1]
+        tangents = self.relaxed.ev.info["tangents"]
+        across = difference - np.einsum("ij,ij->i", difference, tangents)[:, None] * tangents
+        longest = self.model.coordinates.longest
+        left = longest(self.relaxed.ev.force.reshape(self.X.shape))
+        totals = left + np.hypot(self.deviations, longest(across))
+        if self.converged:
+            totals[self.climbing] = 0.0
+        return totals
 
     def allowed(self, fmax: float) -> Array:
         """(M,) the tolerance of every image, eV/Å: `fmax`, or what noise leaves to be asked for."""
@@ -194,6 +215,11 @@ def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) 
         return None, np.inf
     bound = float(view.totals.max())
     excess = view.totals / allowed
+    if excess.max() < 1.0 and not taken:
+        # What one kernel is sure of, another may doubt.
+        bound, excess = float(view.disputed.max()), view.disputed / allowed
+        if np.where(fresh, excess, -1.0).max() >= 1.0:
+            return ask(int(np.argmax(np.where(fresh, excess, -1.0))), "audit"), bound
     if excess.max() < 1.0:
         doubtful = fresh & (view.deviations > _OPEN * fmax)
         if taken or audits >= _AUDITS or not doubtful.any():

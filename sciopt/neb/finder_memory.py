@@ -56,7 +56,7 @@ class Memory(NamedTuple):
     ratios
         The last true errors of the force in units of the standard deviation.
     audits
-        1 when the last answers that concern the certificate were within what it allows, 0 otherwise.
+        1 when the last audit of the certificate was passed, 0 otherwise.
     spread, bound
         Largest standard deviation of the energy (eV), and largest force that cannot be excluded (eV/Å; infinite
         where it was not asked for), over the images.
@@ -139,11 +139,11 @@ def taken(memory: Memory, ev: Evaluation, trust: float, model: PathModel, fmax: 
         lessons = (*lessons, lesson)
         if why in ("climbing", "force", "audit") and np.isfinite(error) and not moved:
             ratios = (*ratios, error / max(deviation, 1e-6))[-_KEEP_RATIOS:]
-        # Whatever is asked for certainty audits the certificate as well; noisy errors audit nothing.
-        if noise > 0.0:
-            passed.append(why == "audit")
-        elif why in ("force", "audit"):
-            passed.append(error < max(factor * deviation, _SLACK * fmax))
+        if why == "audit":
+            # Noisy errors audit nothing.
+            passed.append(noise > 0.0 or error < max(factor * deviation, _SLACK * fmax))
+        elif noise > 0.0:
+            passed.append(False)
         if image == memory.climbing and memory.climbed and noise == 0.0 and float(coordinates.longest(force)) < fmax:
             top = x
     if passed:

@@ -21,10 +21,13 @@ from sciopt.neb.methods import band_method
 from sciopt.neb.path_finder import PathFinder
 from sciopt.neb.prior import CorrectedProcess, Emulator
 from sciopt.neb.recover import through_top
+from sciopt.neb.rivals import lower_path
 from sciopt.neb.search import CallBudget, Search
 from sciopt.neb.surrogate_model import path_model
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sciopt.core.control import Control
     from sciopt.core.method import Method
     from sciopt.core.rule import Rule
@@ -108,15 +111,18 @@ def _row(memory: Any, x: Array) -> int:
 class FinderSearch(Search):
     """The stages of one search with the Gaussian-process path finder.
 
-    Attributes beyond those of `Search`: `batch`, the images asked for at a time.
+    Attributes beyond those of `Search`: `batch`, the images asked for at a time; `prior`, a cheaper calculator;
+    `others`, initial paths (M+2, n) that were not chosen.
     """
 
     batch: int = 1
     prior: Any = None
+    others: Sequence[Array] = ()
     finder: PathFinder | None = field(default=None, init=False)
     _lessons: tuple[Lesson, ...] = field(default=(), init=False)
     _emulator: Emulator | None = field(default=None, init=False)
     _plain: bool = field(default=False, init=False)
+    _rival: Array | None = field(default=None, init=False)
 
     def run(
         self, method: str | tuple[Rule, Control], law: BandLaw, setup: dict[str, Any]
@@ -129,6 +135,8 @@ class FinderSearch(Search):
             finally:
                 if self._emulator is not None:
                     self._emulator.evaluator.close()
+            if result.converged and self.others:
+                result = self._compared(result, law)
             if result.converged and self.check:
                 return self._verify(result, search=False)
             if result.reason.kind not in _GIVES_UP:
@@ -140,12 +148,16 @@ class FinderSearch(Search):
         else:
             result = None
         self.certify = "band" if self.certify == "strict" else self.certify
+        asked, self.check = self.check, True
         try:
+            # Where a surrogate was lost, a band may come to rest on the saddle of another reaction.
             after, checked = super().run("imagewise", law, setup)
-            if after.reason.kind in _GIVES_UP and self._left() >= len(first) - 2:
-                # What was learned may have led astray; what would have been done without it is still there.
-                log.warning("%s; the image-wise band begins again on the initial path", after.reason.message)
-                self.band, self._plain = first, True
+            lost = after.reason.kind in _GIVES_UP or (checked is not None and not checked.passed)
+            if lost and self._left() >= len(first) - 2:
+                # What would have been done without a surrogate is still there.
+                why = after.reason.message if checked is None else checked.message
+                log.warning("%s; the image-wise band begins again on the initial path", why)
+                self.band, self._plain, self.check = first, True, asked
                 if self.folder is not None:
                     # A new beginning, not the stage an earlier session had reached.
                     self.folder.resume = False
@@ -181,6 +193,23 @@ class FinderSearch(Search):
             self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
         assert result is not None
         return result
+
+    def _compared(self, result: Result, law: BandLaw) -> Result:
+        """`result`, with a warning where another path looks lower."""
+        finder, info = self.finder, result.evaluation.info
+        if finder is None or finder.learned is None:
+            return result
+        law = replace(law, spring=_SPRING)
+        rival = lower_path(finder.learned, finder.model, info["X"], info["energies"], law, self.others)
+        if rival is None:
+            return result
+        log.warning("%s", rival.message)
+        self._rival = rival.X
+        return replace(result, reason=replace(result.reason, message=f"{result.reason.message}; {rival.message}"))
+
+    @property
+    def rival(self) -> Array | None:
+        return self._rival
 
     def _left(self) -> float:
         """Evaluations of images that may still be paid for."""

@@ -99,6 +99,7 @@ class PathFinder:
     first: tuple[int, ...] | None = None
     control: Adaptive = field(default_factory=lambda: Adaptive(1.0, prediction_quality, **_TRUST))
     _last: list[Surrogate] = field(default_factory=list, repr=False)
+    _other: list[Surrogate] = field(default_factory=list, repr=False)
 
     def seeds(self) -> tuple[int, ...]:
         """The images (from 0) asked for first."""
@@ -172,7 +173,9 @@ class PathFinder:
         for _ in range(_ESCAPES):
             posterior, relaxed, memory = self._at_rest(posterior, memory, float(limit.size))
             factor = calibration(memory.ratios, self.model.caution, self.noise)
-            view = View(posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise)
+            view = View(
+                posterior, relaxed, self.model, memory.data, factor, memory.top, self.noise, self._second(memory)
+            )
             plan = next_images(view, self.fmax, memory.audits, self.certify, self.batch)
             if memory.escapes >= _ESCAPES or any(why in ("trust", "energy", "climbing") for _, why in plan.picks):
                 break
@@ -204,6 +207,21 @@ class PathFinder:
                 # Everything looks certain, but the band has not come to rest: ask where it differs most from the data.
                 picks = ((int(np.argmax(view.distance)), "force"),)
         return self._asked(ev, memory, posterior, picks, limit, accepted)
+
+    def _second(self, memory: Memory) -> Callable[[], Surrogate] | None:
+        """The surrogate with the kernel that is not in use; none with noisy forces, which decide there."""
+        if self.noise > 0.0:
+            return None
+
+        def fitted() -> Surrogate:
+            process = self.model.smooth if memory.top is None else self.model.process
+            known = self._other[0] if self._other else None
+            if known is None or known.data is not memory.data:
+                known = process.fit(memory.data, known if known is not None and known.process is process else None)
+                self._other[:] = [known]
+            return known
+
+        return fitted
 
     def _at_rest(self, posterior: Surrogate, memory: Memory, trust: float) -> tuple[Surrogate, Relaxed, Memory]:
         """The band relaxed on the surrogate, which asks a prior for more where the band has gone."""
