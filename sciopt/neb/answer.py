@@ -77,6 +77,7 @@ def path_answer(
         energy_errors=info.get("energy_errors"),
         force_errors=info.get("force_errors"),
         lessons=search.lessons,
+        rival=search.rival,
     )
 
 

@@ -231,9 +231,10 @@ def find_path(
             raise InputError(
                 f"{error}; the folder {out} keeps what was evaluated: to use it again, add resume=True / --resume"
             ) from error
+        others: list[Array] = []
         band = folder.last_band() if folder is not None else None
         if band is None or len(band) != images + 2:
-            _, band = initial_path(ends, images, path, seed)
+            _, band = initial_path(ends, images, path, seed, others)
         elif np.abs(band[[0, -1]] - ends.x).max() > 1e-6:
             raise RestartMismatch(f"{out} holds a run between other end points; use another folder")
         stage, seconds = None, evaluator.fastest
@@ -254,7 +255,7 @@ def find_path(
             log.info("%s", choice.why)
         arguments = (evaluator, ledger, ends, band, fmax, noise, max_calls, folder, callback, certify, check, climb)
         if choice.method == "gp":
-            search: Search = FinderSearch(*arguments, batch=batch or workers, prior=prior)
+            search: Search = FinderSearch(*arguments, batch=batch or workers, prior=prior, others=others)
         else:
             search = Search(*arguments)
         with ledger.book("images"):

@@ -108,6 +108,9 @@ class PathResult:
         image, zero where it was evaluated; None without a surrogate.
     lessons
         One per evaluation a surrogate learned from.
+    rival
+        (M+2, n) another path that the surrogate suspects to be lower, to be started with ``path=result.rival``; None
+        where there is none.
     """
 
     coordinates: Coordinates
@@ -131,6 +134,7 @@ class PathResult:
     energy_errors: Array | None = None
     force_errors: Array | None = None
     lessons: tuple[Lesson, ...] = ()
+    rival: Array | None = None
 
     @property
     def energies(self) -> Array:

@@ -106,6 +106,11 @@ class Search:
         """What a surrogate expected of every evaluation, and what it got; empty where there is none."""
         return ()
 
+    @property
+    def rival(self) -> Array | None:
+        """(M+2, n) a path that a surrogate suspects to be lower."""
+        return None
+
     def _reached(self) -> str | None:
         """The stage an earlier session had begun."""
         return self._begun[0] if self._begun is not None else None

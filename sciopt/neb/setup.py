@@ -102,7 +102,11 @@ def ready_ends(
 
 
 def initial_path(
-    ends: Ends, count: int, how: str | Sequence[Atoms] | Array = "auto", seed: int = 0
+    ends: Ends,
+    count: int,
+    how: str | Sequence[Atoms] | Array = "auto",
+    seed: int = 0,
+    others: list[Array] | None = None,
 ) -> tuple[str, Array]:
     """Name and (M+2, n) positions of the path to start from.
 
@@ -118,6 +122,8 @@ def initial_path(
         Atoms, or an array (M+2, n).
     seed
         Of the displacements that break the symmetry.
+    others
+        Gets the candidates (M+2, n) that were not chosen.
 
     Raises
     ------
@@ -127,7 +133,10 @@ def initial_path(
     coordinates = ends.coordinates
     if isinstance(how, str):
         if how == "auto":
-            chosen = choose(candidates(*ends.x, count, coordinates))
+            made = candidates(*ends.x, count, coordinates)
+            chosen = choose(made)
+            if others is not None:
+                others.extend(one.band for one in made if one is not chosen)
             name, X = chosen.name, perturb(chosen.band, coordinates, _BREAK, seed=seed)
         else:
             if how not in INTERPOLATIONS:

@@ -1,4 +1,4 @@
-"""A cheaper calculator as the prior of the path finder: evaluations saved where it is good, none lost where it is bad."""
+"""A cheaper calculator as the prior of the path finder: cheaper where it is good, nothing lost where it is bad."""
 
 from __future__ import annotations
 
