@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.images import Images
 
-__all__ = ["ConfigurationSpace", "Configurations"]
+__all__ = ["ConfigurationSpace", "Configurations", "pulled"]
 
 
 @dataclass(frozen=True)
@@ -115,3 +115,13 @@ class Configurations:
         return Evaluation(
             x, forces.ravel(), noise=self.noise, cost=cost, info={"X": X, "energies": energies, "forces": forces}
         )
+
+
+def pulled(x: Array, blocks: tuple[int, ...], path: Array) -> Array:
+    """The batch x (b n,) with the configurations `blocks`, or all, halfway to the nearer end of a path (M+2, n)."""
+    X = x.reshape(-1, path.shape[1]).copy()
+    for block in blocks or range(len(X)):
+        ends = path[[0, -1]]
+        nearest = ends[int(np.argmin(np.linalg.norm(ends - X[block], axis=1)))]
+        X[block] = 0.5 * (X[block] + nearest)
+    return X.ravel()

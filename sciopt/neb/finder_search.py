@@ -12,7 +12,7 @@ from sciopt.core import Reason, RestartMismatch, Result, run
 from sciopt.core.errors import EvaluationFailed
 from sciopt.core.method import StepMethod
 from sciopt.neb.band import highest
-from sciopt.neb.configurations import Configurations, ConfigurationSpace
+from sciopt.neb.configurations import Configurations, ConfigurationSpace, pulled
 from sciopt.neb.finder_answer import certified_band
 from sciopt.neb.handover import informed, stored_observations
 from sciopt.neb.images import Answer, Images
@@ -122,6 +122,7 @@ class FinderSearch(Search):
     _lessons: tuple[Lesson, ...] = field(default=(), init=False)
     _emulator: Emulator | None = field(default=None, init=False)
     _plain: bool = field(default=False, init=False)
+    _unasked: bool = field(default=False, init=False)
     _rival: Array | None = field(default=None, init=False)
 
     def run(
@@ -149,6 +150,7 @@ class FinderSearch(Search):
             result = None
         self.certify = "band" if self.certify == "strict" else self.certify
         asked, self.check = self.check, True
+        self._unasked = not asked and self.certify != "saddle"
         try:
             # Where a surrogate was lost, a band may come to rest on the saddle of another reaction.
             after, checked = super().run("imagewise", law, setup)
@@ -193,6 +195,15 @@ class FinderSearch(Search):
             self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
         assert result is not None
         return result
+
+    def _verify(self, result: Result, search: bool) -> tuple[Result, SaddleCheck | None]:
+        verified, checked = super()._verify(result, search)
+        unknown = checked is None or not checked.saddle.measured
+        if self._unasked and unknown and verified.reason.kind != "interrupted":
+            # Nobody asked for it: a band that converged stays converged.
+            log.warning("%s", verified.reason.message if checked is None else checked.message)
+            return result, None
+        return verified, checked
 
     def _compared(self, result: Result, law: BandLaw) -> Result:
         """`result`, with a warning where another path looks lower."""
@@ -317,7 +328,7 @@ class FinderSearch(Search):
                 if attempt == 5 or self._left() <= 0:
                     raise
                 log.warning("%s; pulled towards the nearer end", failure)
-                problem.x0 = _pulled(problem.x0, failure.blocks, start)
+                problem.x0 = pulled(problem.x0, failure.blocks, start)
         if result.reason.kind == "failed" and self._left() <= 0:
             result = self._unaffordable(result)
         self.finder = finder
@@ -382,12 +393,3 @@ class FinderSearch(Search):
             return band_method("imagewise", coordinates, band, fmax=0.1 * self.fmax)
 
         return quick, sure
-
-
-def _pulled(x: Array, blocks: tuple[int, ...], path: Array) -> Array:
-    X = x.reshape(-1, path.shape[1]).copy()
-    for block in blocks or range(len(X)):
-        ends = path[[0, -1]]
-        nearest = ends[int(np.argmin(np.linalg.norm(ends - X[block], axis=1)))]
-        X[block] = 0.5 * (X[block] + nearest)
-    return X.ravel()
