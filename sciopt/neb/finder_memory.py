@@ -27,6 +27,8 @@ _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the t
 _KEEP_RATIOS = 6
 _MOST_CALIBRATION = 1.5  # times the least
 _NOISY_FACTOR = 1.5
+# Of what an audit allows: an error that needs no audit of its own.
+_CLEARLY = 0.5
 # Of the tolerance: an error that an audit always allows.
 _SLACK = 0.4
 
@@ -139,11 +141,15 @@ def taken(memory: Memory, ev: Evaluation, trust: float, model: PathModel, fmax: 
         lessons = (*lessons, lesson)
         if why in ("climbing", "force", "audit") and np.isfinite(error) and not moved:
             ratios = (*ratios, error / max(deviation, 1e-6))[-_KEEP_RATIOS:]
-        if why == "audit":
+        allowed = max(factor * deviation, _SLACK * fmax)
+        if noise > 0.0:
             # Noisy errors audit nothing.
-            passed.append(noise > 0.0 or error < max(factor * deviation, _SLACK * fmax))
-        elif noise > 0.0:
-            passed.append(False)
+            passed.append(why == "audit")
+        elif why == "audit":
+            passed.append(error < allowed)
+        elif why == "force":
+            # A question asked for another reason is an audit as well when it was answered well enough.
+            passed.append(error < _CLEARLY * allowed)
         if image == memory.climbing and memory.climbed and noise == 0.0 and float(coordinates.longest(force)) < fmax:
             top = x
     if passed:

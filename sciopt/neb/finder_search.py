@@ -145,7 +145,9 @@ class FinderSearch(Search):
             if self._left() < len(self.band) - 2:
                 return self._unaffordable(result), None
             log.warning("%s; going on with the image-wise band", result.reason.message)
-            self.band = result.evaluation.info["X"]
+            # A band that never came to rest on the surrogate is a worse beginning than the path there was.
+            self._plain = not result.state.memory.settled
+            self.band = first if self._plain else result.evaluation.info["X"]
         else:
             result = None
         self.certify = "band" if self.certify == "strict" else self.certify
@@ -155,7 +157,7 @@ class FinderSearch(Search):
             # Where a surrogate was lost, a band may come to rest on the saddle of another reaction.
             after, checked = super().run("imagewise", law, setup)
             lost = after.reason.kind in _GIVES_UP or (checked is not None and not checked.passed)
-            if lost and self._left() >= len(first) - 2:
+            if lost and not self._plain and self._left() >= len(first) - 2:
                 # What would have been done without a surrogate is still there.
                 why = after.reason.message if checked is None else checked.message
                 log.warning("%s; the image-wise band begins again on the initial path", why)
