@@ -151,7 +151,7 @@ class FinderSearch(Search):
         else:
             result = None
         self.certify = "band" if self.certify == "strict" else self.certify
-        asked, self.check = self.check, True
+        asked, self.check = self.check, self.check or not self._plain
         self._unasked = not asked and self.certify != "saddle"
         try:
             # Where a surrogate was lost, a band may come to rest on the saddle of another reaction.
