@@ -78,6 +78,7 @@ def path_answer(
         force_errors=info.get("force_errors"),
         lessons=search.lessons,
         rival=search.rival,
+        surrogate=search.surrogate,
     )
 
 

@@ -14,6 +14,7 @@ from sciopt.core.method import StepMethod
 from sciopt.neb.band import highest
 from sciopt.neb.configurations import Configurations, ConfigurationSpace, pulled
 from sciopt.neb.finder_answer import certified_band
+from sciopt.neb.finder_stop import Certified
 from sciopt.neb.handover import informed, stored_observations
 from sciopt.neb.images import Answer, Images
 from sciopt.neb.imagewise import Imagewise
@@ -26,19 +27,18 @@ from sciopt.neb.search import CallBudget, Search
 from sciopt.neb.surrogate_model import path_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sciopt.core.control import Control
     from sciopt.core.method import Method
     from sciopt.core.rule import Rule
-    from sciopt.core.stop import Progress
     from sciopt.core.types import Array
     from sciopt.neb.band import BandLaw
     from sciopt.neb.path_result import Lesson, SaddleCheck
     from sciopt.neb.surrogate_model import PathModel, Surrogate
     from sciopt.surrogate.data import Observations
 
-__all__ = ["Certified", "FinderSearch"]
+__all__ = ["FinderSearch"]
 
 log = logging.getLogger("sciopt")
 
@@ -46,8 +46,8 @@ log = logging.getLogger("sciopt")
 _SPRING = 1.0
 # Longest displacement of an atom per step on the surrogate, Å.
 _STEP_MOLECULE, _STEP_SOLID = 0.1, 0.2
-# Evaluations per image, and evaluations in a row at the smallest trust region, after which the finder gives up.
-_PATIENCE, _PINCHED = 8, 12
+# Evaluations per image after which the finder gives up.
+_PATIENCE = 8
 # eV/Å²: curvatures nearer to zero have no sign.
 _FLAT = 0.05
 # Of the tolerance: how far the path is converged on a prior.
@@ -58,53 +58,6 @@ _THEN = "gp, then "
 _GIVES_UP = ("stagnation", "stalled", "failed")
 # Evaluations per image that are taken over from an earlier session whose checkpoint is lost.
 _TAKEN_OVER = 8
-
-
-@dataclass(frozen=True)
-class Certified:
-    """Converged when the finder's certificate is complete; not converged when it gets nowhere.
-
-    Parameters
-    ----------
-    fmax
-        Tolerance, eV/Å, for the sentence.
-    most
-        Evaluations after which it is time for something else.
-    """
-
-    fmax: float
-    most: int
-
-    def __call__(self, progress: Progress) -> Reason | None:
-        assert progress.state is not None
-        memory = progress.state.memory
-        if memory.claim:
-            return Reason("certified", _sentence(memory, self.fmax, progress), True)
-        if memory.pinched > _PINCHED:
-            message = f"the surrogate mispredicted too often: {memory.pinched} evaluations at its smallest trust region"
-            return Reason("stagnation", message, False)
-        if len(memory.lessons) + 2 > self.most:
-            return Reason("stagnation", f"no certificate after {len(memory.lessons)} evaluations", False)
-        if not memory.picks:
-            return Reason("stagnation", "every image was evaluated where it is, and they do not come to rest", False)
-        return None
-
-
-def _sentence(memory: Any, fmax: float, progress: Progress) -> str:
-    coordinates = progress.space.coordinates  # type: ignore[attr-defined]
-    parts = []
-    if memory.top is not None:
-        force = float(coordinates.longest(memory.data.forces[_row(memory, memory.top)]))
-        parts.append(f"true force on the climbing image {force:.3g} < {fmax:g} eV/Å")
-    if memory.claim == "strict":
-        parts.append(f"true band force of every image below {fmax:g} eV/Å")
-    if memory.claim == "band":
-        parts.append(f"band force below {memory.bound:.3g} eV/Å by the calibrated and audited surrogate")
-    return "; ".join(parts) or "certified"
-
-
-def _row(memory: Any, x: Array) -> int:
-    return int(np.argmin(np.abs(memory.data.X - x).max(axis=1)))
 
 
 @dataclass
@@ -379,6 +332,18 @@ class FinderSearch(Search):
 
     def further_calls(self) -> dict[str, int]:
         return {} if self._emulator is None else {"prior": self._emulator.calls}
+
+    @property
+    def surrogate(self) -> Callable[[Array], tuple[Array, Array]] | None:
+        finder = self.finder
+        if finder is None or finder.learned is None or not self._lessons:
+            return None
+        learned, caution = finder.learned, finder.model.caution
+
+        def believed(X: Array) -> tuple[Array, Array]:
+            return learned.predict(X)[0], caution * learned.energy_deviations(X)
+
+        return believed
 
     @property
     def lessons(self) -> tuple[Lesson, ...]:

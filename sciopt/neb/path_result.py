@@ -13,7 +13,7 @@ from sciopt.neb.run_folder import single_point
 from sciopt.run_files import versions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ase import Atoms
     from matplotlib.axes import Axes
@@ -111,6 +111,8 @@ class PathResult:
     rival
         (M+2, n) another path that the surrogate suspects to be lower, to be started with ``path=result.rival``; None
         where there is none.
+    surrogate
+        ``X (B, n) -> energies (B,), standard errors (B,)``, eV: what was learned, where it has not been forgotten.
     """
 
     coordinates: Coordinates
@@ -135,6 +137,7 @@ class PathResult:
     force_errors: Array | None = None
     lessons: tuple[Lesson, ...] = ()
     rival: Array | None = None
+    surrogate: Callable[[Array], tuple[Array, Array]] | None = None
 
     @property
     def energies(self) -> Array:

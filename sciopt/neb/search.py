@@ -107,6 +107,11 @@ class Search:
         return ()
 
     @property
+    def surrogate(self) -> Callable[[Array], tuple[Array, Array]] | None:
+        """Energies and their standard errors at X (B, n), eV, where a surrogate has found the path."""
+        return None
+
+    @property
     def rival(self) -> Array | None:
         """(M+2, n) a path that a surrogate suspects to be lower."""
         return None

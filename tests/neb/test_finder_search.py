@@ -16,6 +16,7 @@ import pytest
 from ase import Atoms
 
 import sciopt.neb.finder_search as finder_search
+import sciopt.neb.finder_stop as finder_stop
 from sciopt.core.errors import EvaluationFailed
 from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.path import find_path
@@ -431,7 +432,7 @@ def test_a_check_that_nobody_asked_for_may_fail(hop: Any, counting: Any, impatie
 def test_a_pinched_finder_is_followed_by_the_band(
     mueller: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(finder_search, "_PINCHED", -1)
+    monkeypatch.setattr(finder_stop, "_PINCHED", -1)
     with caplog.at_level(logging.WARNING, "sciopt"):
         found = search(mueller)
     assert any("mispredicted too often" in message for message in caplog.messages)

@@ -13,7 +13,7 @@ from sciopt.core import run
 from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.configurations import Configurations, ConfigurationSpace
 from sciopt.neb.coordinates import Coordinates
-from sciopt.neb.finder_search import Certified
+from sciopt.neb.finder_stop import Certified
 from sciopt.neb.images import Images
 from sciopt.neb.methods import band_method
 from sciopt.neb.path import find_path
