@@ -59,6 +59,8 @@ def _sentence(memory: Any, fmax: float, progress: Progress) -> str:
         parts.append(f"true band force of every image below {fmax:g} eV/Å")
     if memory.claim == "band":
         parts.append(f"band force below {memory.bound:.3g} eV/Å by the calibrated and audited surrogate")
+    if memory.claim and fmax < memory.bound < np.inf:
+        parts.append(f"noise leaves no more than that to be known of {fmax:g} eV/Å")
     return "; ".join(parts) or "certified"
 
 
