@@ -60,6 +60,7 @@ def save_snapshot(path: str | Path, snapshot: Snapshot, settings: Any = None) ->
         "history": encode(table.reshape(len(history), len(Record._fields)), arrays),
         "cost": history.cost,
         "failures": history.failures,
+        "still": snapshot.still,
         "settings": describe(settings),
     }
     skeleton = json.dumps(content)
@@ -114,7 +115,11 @@ def _restore(content: dict[str, Any], arrays: dict[str, np.ndarray]) -> Snapshot
     history.cost = dict(content["cost"])
     history.failures = int(content["failures"])
     return Snapshot(
-        decode(content["state"], arrays), history, decode(content["mean"], arrays), decode(content["best"], arrays)
+        decode(content["state"], arrays),
+        history,
+        decode(content["mean"], arrays),
+        decode(content["best"], arrays),
+        int(content.get("still", 0)),
     )
 
 

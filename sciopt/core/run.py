@@ -31,12 +31,16 @@ _MOST_STILL = 3
 
 
 class Snapshot(NamedTuple):
-    """All that is needed to continue a run: the method's state, the history and the average."""
+    """All that is needed to continue a run: the method's state, the history, the average, the best point.
+
+    `still` counts the last evaluations that were asked for where the method already was.
+    """
 
     state: State
     history: History
     mean: Mean | None = None
     best: Evaluation | None = None
+    still: int = 0
 
 
 Observer = Callable[[Snapshot], None]
@@ -146,7 +150,7 @@ def run(
         # The run adds to its history; the caller's snapshot must stay what it was.
         snapshot = resume._replace(history=resume.history.copy(), mean=mean)
         reason = stop(Progress(resume.state.here, resume.history, method.space, mean, resume.state))
-    failures = still = 0
+    failures, still = 0, snapshot.still
     try:
         while reason is None:
             state = snapshot.state
@@ -175,7 +179,7 @@ def run(
             mean = snapshot.mean
             if accepted and average is not None and mean is not None:
                 mean = average.add(mean, ev)
-            snapshot = Snapshot(following, snapshot.history, mean, _better(snapshot.best, ev, method))
+            snapshot = Snapshot(following, snapshot.history, mean, _better(snapshot.best, ev, method), still)
             _record(snapshot, method, ev, accepted, clock)
             reason = _look(snapshot, method, stop, observers)
     except KeyboardInterrupt:
@@ -224,7 +228,7 @@ def _better(best: Evaluation | None, ev: Evaluation, method: Method) -> Evaluati
 
 
 def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason, clock: _Clock) -> Result:
-    state, history, mean, best = snapshot
+    state, history, mean, best, _ = snapshot
     answer = state.here if best is None else best
     # A plateau is a statement about the best value; every other convergence is one about the last accepted point.
     if reason.converged and reason.kind != "plateau":

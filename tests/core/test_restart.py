@@ -309,3 +309,21 @@ def test_checkpoints_may_be_rare(tmp_path: Path) -> None:
     keep = Checkpoint(tmp_path / "state", method, seconds=1e6)
     run(Valley(), method, Budget(6), observers=[keep, lambda s: written.append(len(load_snapshot(keep.path).history))])
     assert written == [1] * 6
+
+
+def test_a_stalled_run_asks_for_nothing_more_when_it_is_resumed(tmp_path: Path) -> None:
+    class Bowl:
+        space = Flat()
+
+        def start(self) -> np.ndarray:
+            return np.array([1.0, -2.0])
+
+        def evaluate(self, x: np.ndarray) -> Evaluation:
+            return Evaluation(x, -x, 0.5 * float(x @ x))
+
+    method = StepMethod(GradientDescent(), Fixed(0.0), Flat())
+    whole = run(Bowl(), method, Residual(1e-6) | Budget(50), observers=[Checkpoint(tmp_path / "state")])
+    assert whole.reason.kind == "stalled"
+    again = run(Bowl(), method, Residual(1e-6) | Budget(50), resume=load_snapshot(tmp_path / "state"))
+    assert again.reason == whole.reason
+    assert len(again.history) == len(whole.history)
