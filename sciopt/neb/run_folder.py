@@ -151,7 +151,9 @@ class RunFolder:
         if not self.resume or not (self.path / "state.npz").exists():
             return None
         try:
-            return np.asarray(load_snapshot(self.path / "state").state.here.info["X"])
+            state = load_snapshot(self.path / "state").state
+            # A path finder evaluates single images; its band is what it remembers.
+            return np.asarray(getattr(state.memory, "X", state.here.info["X"]))
         except RestartMismatch as mismatch:
             log.warning("starting from the initial path: %s", mismatch)
             return None

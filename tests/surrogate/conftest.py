@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from scipy.special import gamma, kv
 
 from sciopt.surrogate import Cartesian, InverseDistances, Observations
 
@@ -118,14 +119,20 @@ def jacobian(plain: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.nda
 
 
 def slopes(kernel: str, s: float, length: float) -> tuple[float, float, float]:
-    """k, dk/ds and d2k/ds2 by the squared distance s, differentiated by hand in another way than the package does."""
+    """k, dk/ds and d2k/ds2 at the squared distance s; Matérn kernels from the Bessel functions that define them."""
     if kernel == "se":
         k = np.exp(-s / (2 * length**2))
         return k, -k / (2 * length**2), k / (4 * length**4)
-    c = np.sqrt(5.0) / length
+    nu = {"matern52": 2.5, "matern72": 3.5}[kernel]
+    c = np.sqrt(2 * nu) / length
     r = c * np.sqrt(s)
-    # k = (1 + r + r^2/3) e^-r: dk/dr = -r (1 + r) e^-r / 3, dr/ds = c^2 / (2 r).
-    return (1 + r + r * r / 3) * np.exp(-r), -(c**2) / 6 * (1 + r) * np.exp(-r), c**4 / 12 * np.exp(-r)
+
+    def bessel(order: float) -> float:
+        """``r^order K_order(r)``."""
+        return 2 ** (order - 1) * gamma(order) if r < 1e-8 else r**order * kv(order, r)
+
+    scale = 2 ** (1 - nu) / gamma(nu)
+    return scale * bessel(nu), -scale * c**2 / 2 * bessel(nu - 1), scale * c**4 / 4 * bessel(nu - 2)
 
 
 class Reference:
