@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.neb.coordinates import Coordinates
 
-__all__ = ["TANGENTS", "BandForce", "BandLaw", "band_force", "branches", "highest"]
+__all__ = ["TANGENTS", "BandForce", "BandLaw", "band_force", "band_info", "branches", "highest"]
 
 
 def highest(energies: Array) -> int | None:
@@ -152,6 +152,24 @@ class BandForce:
     along: Array
     lengths: Array
     climbing: int | None
+
+
+def band_info(X: Array, energies: Array, forces: Array, band: BandForce) -> dict[str, Any]:
+    """What rules and answers need to know of a band, as `Evaluation.info` carries it.
+
+    ``X`` (M+2, n), ``energies`` (M+2,), ``forces`` (M+2, n) as calculated, ``true`` (M, n) without rigid motion,
+    ``tangents`` (M, n), ``along`` (M,), ``lengths`` (M+1,), ``climbing`` (index or None).
+    """
+    return {
+        "X": X,
+        "energies": energies,
+        "forces": forces,
+        "true": band.true,
+        "tangents": band.tangents,
+        "along": band.along,
+        "lengths": band.lengths,
+        "climbing": band.climbing,
+    }
 
 
 def band_force(X: Array, energies: Array, forces: Array, coordinates: Coordinates, law: BandLaw) -> BandForce:

@@ -10,7 +10,7 @@ import numpy as np
 from sciopt.core.errors import InputError
 from sciopt.core.evaluation import Evaluation
 from sciopt.neb.align import project_out, rigid_bases
-from sciopt.neb.band import BandLaw, band_force
+from sciopt.neb.band import BandLaw, band_force, band_info
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -130,15 +130,6 @@ class BandProblem:
         energies = np.array([first.energy, *(answers[i].energy for i in range(1, len(X) - 1)), last.energy])
         forces = np.vstack([first.force, *(answers[i].force for i in range(1, len(X) - 1)), last.force])
         band = band_force(X, energies, forces[1:-1], self.coordinates, self.law)
-        info = {
-            "X": X,
-            "energies": energies,
-            "forces": forces,
-            "true": band.true,
-            "tangents": band.tangents,
-            "along": band.along,
-            "lengths": band.lengths,
-            "climbing": band.climbing,
-        }
+        info = band_info(X, energies, forces, band)
         cost = {"images": float(self.evaluator.calls - before)}
         return Evaluation(x, band.force.ravel(), noise=self.noise, cost=cost, info=info)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciopt.core.evaluation import Evaluation
-from sciopt.neb.band import band_force
+from sciopt.neb.band import band_force, band_info
 from sciopt.neb.escape import vibrations
 from sciopt.neb.finder_memory import calibration
 
@@ -58,14 +58,7 @@ def certified_band(finder: PathFinder, memory: Memory, law: BandLaw) -> Evaluati
         hessian = posterior.hessian(X[band.climbing + 1])
         curvatures = vibrations(hessian, X[band.climbing + 1], coordinates)[0]
     info = {
-        "X": X,
-        "energies": energies,
-        "forces": forces,
-        "true": band.true,
-        "tangents": band.tangents,
-        "along": band.along,
-        "lengths": band.lengths,
-        "climbing": band.climbing,
+        **band_info(X, energies, forces, band),
         "bound": bound,
         "energy_errors": energy_errors,
         "force_errors": force_errors,

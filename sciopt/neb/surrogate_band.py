@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sciopt.core.evaluation import Evaluation
-from sciopt.neb.band import BandLaw, band_force
+from sciopt.neb.band import BandLaw, band_force, band_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,16 +45,7 @@ class SurrogateBand:
         if self.pinned is not None:
             band.force[self.pinned] = 0.0
         zero = np.zeros((1, X.shape[1]))
-        info = {
-            "X": X,
-            "energies": energies,
-            "forces": np.vstack([zero, forces, zero]),
-            "true": band.true,
-            "tangents": band.tangents,
-            "along": band.along,
-            "lengths": band.lengths,
-            "climbing": band.climbing,
-        }
+        info = band_info(X, energies, np.vstack([zero, forces, zero]), band)
         return Evaluation(x, band.force.ravel(), info=info)
 
 

@@ -50,7 +50,8 @@ def test_equals_the_reference(system, sample, reference, kernel, constant, rng):
     for i, x in enumerate(X):
         mean, covariance = other.at(x)
         assert energies[i] == pytest.approx(mean[0], abs=1e-6)
-        assert np.allclose(forces[i], mean[1:], rtol=0, atol=1e-6)
+        # The smoother the kernel, the worse the equations are conditioned.
+        assert np.allclose(forces[i], mean[1:], rtol=2e-6, atol=1e-6)
         assert spread[i] == pytest.approx(np.sqrt(covariance[0, 0]), rel=1e-3)
         assert np.allclose(force_spread[i], np.sqrt(np.diag(covariance)[1:]), rtol=1e-3, atol=1e-5)
         projector = np.eye(len(x)) - np.outer(without[i], without[i])
