@@ -27,7 +27,7 @@ _MOVED = 0.03  # Å: a climbing image that was converged is asked again when it 
 _AUDITS = 1
 # Of the standard error of a noisy force component: what is asked of the climbing image and of the others, where that
 # is more than the tolerance. One evaluation leaves an uncertainty of 1.7 on an atom.
-_NOISY_TOP, _NOISY_OTHERS = 0.8, 3.5
+_NOISY_TOP, _NOISY_OTHERS = 0.9, 4.0
 
 
 class Plan(NamedTuple):

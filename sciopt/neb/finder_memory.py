@@ -26,7 +26,7 @@ _DOUBT = (0.01, 0.03)  # of such a force, its standard error
 _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
 _KEEP_RATIOS = 6
 _MOST_CALIBRATION = 1.5  # times the least
-_NOISY_FACTOR = 1.5
+_NOISY_FACTOR = 2.0
 # Of what an audit allows: an error that needs no audit of its own.
 _CLEARLY = 0.5
 # Of the tolerance: an error that an audit always allows.
@@ -160,7 +160,7 @@ def taken(memory: Memory, ev: Evaluation, trust: float, model: PathModel, fmax: 
 def calibration(ratios: tuple[float, ...], least: float, noise: float = 0.0) -> float:
     """By how much deviations of forces are multiplied: the second largest of the last errors in their units.
 
-    Clipped to [least, 1.5 least]. With noisy forces errors do not tell, and it is 1.5.
+    Clipped to [least, 1.5 least]. With noisy forces errors do not tell, and it is 2.
 
     Examples
     --------
