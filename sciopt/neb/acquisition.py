@@ -24,7 +24,6 @@ _SAME = 0.002  # Å: nearer to a datum nothing new is learned about energies
 _EQUAL = 1e-5  # Å: nor about forces
 _OPEN = 0.25  # of the tolerance: an image whose deviation is smaller needs no audit
 _MOVED = 0.03  # Å: a climbing image that was converged is asked again when it has moved this far
-_AUDITS = 1
 # Of the standard error of a noisy force component: what is asked of the climbing image and of the others, where that
 # is more than the tolerance. One evaluation leaves an uncertainty of 1.7 on an atom.
 _NOISY_TOP, _NOISY_OTHERS = 0.9, 4.0
@@ -40,7 +39,7 @@ class Plan(NamedTuple):
     spread, bound
         As in `sciopt.neb.finder_memory.Memory`.
     complete
-        Whether there is nothing left to ask because every image is within its tolerance.
+        Whether there is nothing left to ask because what is to be certified is within its tolerance.
     """
 
     picks: tuple[tuple[int, str], ...]
@@ -171,8 +170,15 @@ def next_images(view: View, fmax: float, audits: int, certify: str, batch: int =
             break
         if len(taken) < batch:
             view = _imagined(view, pick[0])
-    complete = not taken and (np.isinf(bound) or bool((view.totals < view.allowed(fmax)).all()))
-    return Plan(tuple(taken), spread, bound, complete)
+    return Plan(tuple(taken), spread, bound, not taken and _within(view, fmax, certify))
+
+
+def _within(view: View, fmax: float, certify: str) -> bool:
+    """Whether everything that is to be certified is within its tolerance: the climbing image, or all images."""
+    within = view.totals < view.allowed(fmax)
+    if certify == "saddle" and view.climbing is not None:
+        return bool(within[view.climbing])
+    return bool(within.all())
 
 
 def _imagined(view: View, image: int) -> View:
@@ -222,7 +228,7 @@ def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) 
             return ask(int(np.argmax(np.where(fresh, excess, -1.0))), "audit"), bound
     if excess.max() < 1.0:
         doubtful = fresh & (view.deviations > _OPEN * fmax)
-        if taken or audits >= _AUDITS or not doubtful.any():
+        if taken or audits or not doubtful.any():
             return None, bound
         return (int(np.argmax(np.where(doubtful, excess, -1.0))), "audit"), bound
     excess = np.where(fresh, excess, -1.0)

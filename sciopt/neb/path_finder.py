@@ -43,7 +43,7 @@ __all__ = ["PathFinder"]
 # Chosen on the problems marked `tuned`.
 _TRUST: dict[str, Any] = {"grow": 1.4, "shrink": 0.75, "least": 0.2, "most": 2.0}
 _APART = 1e-4  # Å: noisy forces are asked for again this far away
-_SEEDS = (1 / 3, 2 / 3)
+_SEEDS = (1 / 3, 2 / 3)  # of the path: what is asked for first
 _ESCAPES = 2  # times a band at rest in the wrong place is sent on
 _REFINEMENTS = 8  # rounds of asking a prior for more, per evaluation
 _RELAXED = 0.2  # of the tolerance: band force on the surrogate at which it is relaxed
@@ -170,7 +170,8 @@ class PathFinder:
                 return self._asked(
                     ev, memory, posterior, tuple((image, "strict") for image in unknown), limit, accepted
                 )
-        for _ in range(_ESCAPES):
+        # Once more than it may be sent on: what is asked for always belongs to the band as it is.
+        for _ in range(_ESCAPES + 1):
             posterior, relaxed, memory = self._at_rest(posterior, memory, float(limit.size))
             factor = calibration(memory.ratios, self.model.caution, self.noise)
             view = View(

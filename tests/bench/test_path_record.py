@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sciopt.bench.path_jobs import in_processes
 from sciopt.bench.path_outcome import Outcome
 from sciopt.bench.path_record import Record, latest, read_rows, write_rows
 from sciopt.bench.paths import benchmark
+from sciopt.bench.table import ratios
 from sciopt.core.errors import InputError, SciOptError
 
 STORED = Path(__file__).parents[2] / "data" / "benchmarks" / "paths.csv"
@@ -45,6 +47,12 @@ def test_the_stored_table_supports_what_the_readme_says_of_it() -> None:
     runs = {name: [row for row in rows if row.method == name] for name in ("gp", "gp-saddle", "gp-strict", "imagewise")}
     counts = {name: (sum(row.success for row in chosen), len(chosen)) for name, chosen in runs.items()}
     assert counts == {"gp": (161, 162), "gp-saddle": (162, 162), "gp-strict": (162, 162), "imagewise": (261, 262)}
+    for problems, least in ((rows, 9.0), ([row for row in rows if not row.tuned], 8.0)):
+        fewer = [1.0 / ratio for ratio in ratios(problems, "gp", "ase-lbfgs").values()]
+        assert len(fewer) > 30
+        assert np.exp(np.mean(np.log(fewer))) >= least
+        assert np.median([row.calls for row in problems if row.method == "gp"]) <= 22
+        assert np.median([row.calls for row in problems if row.method == "gp-saddle"]) <= 12
     readme = (STORED.parents[2] / "README.md").read_text()
     assert all(f"{good}/{every}" in readme for good, every in counts.values())
 
