@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import os
 import pickle
-import signal
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +18,7 @@ from ase import Atoms
 
 from sciopt.calculators import Bench, Outcome, Recipe, one_line
 from sciopt.core.errors import EvaluationFailed, InputError, NotFinite, SciOptError, ShapeError
+from sciopt.neb.worker_start import ctrl_c_waits, one_thread_each, start_worker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Images"]
 
 logger = logging.getLogger("sciopt")
-
-_THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, eq=False)
@@ -313,8 +309,8 @@ class Images:
             except Exception as error:  # pickle raises whatever the object raises
                 raise _unsendable(error) from error
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_start_worker)
-        with _one_thread_each():
+            self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=start_worker)
+        with one_thread_each(), ctrl_c_waits():
             return self._pool.submit(_unpack_and_work, self._parcel, *task)
 
     def _broken(self, indices: Iterable[int]) -> SciOptError:
@@ -360,22 +356,3 @@ def _work(recipe: Recipe, index: int, positions: NDArray[np.float64], retries: i
 def _unpack_and_work(parcel: bytes, *task: Any) -> Outcome:
     # Unpacked here and not by the pool, which dies with all its work when a factory cannot be imported.
     return _work(pickle.loads(parcel), *task)
-
-
-def _start_worker() -> None:
-    # Ctrl-C reaches every process of a terminal; the workers should then end without a traceback each. Background jobs
-    # ignore it, and so must their workers.
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Limit the threads of processes started meanwhile: numerical libraries read the environment as they load."""
-    added = [name for name in _THREAD_LIMITS if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, "1"))
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)

@@ -338,6 +338,29 @@ def test_ctrl_c_in_a_terminal_ends_everything_quietly(worker: ModuleType, tmp_pa
     assert (output, process.returncode) == ("interrupted\n", 0)
 
 
+def test_ctrl_c_while_the_workers_start_is_quiet_too(worker: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys, time\nif 'spawn_main' in ' '.join(sys.orig_argv): time.sleep(2)\n"
+    )
+    script = tmp_path / "script.py"
+    early = "    import os, threading\n    threading.Timer(0.7, os.killpg, (os.getpgrp(), signal.SIGINT)).start()\n"
+    script.write_text(CTRL_C_SCRIPT.replace("    try:\n", early + "    try:\n", 1))
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "log")],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]),
+            "PYTHONWARNINGS": "ignore",
+        },
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    assert (done.stdout, done.returncode) == ("interrupted\n", 0)
+
+
 def test_a_dead_worker_is_one_sentence_and_the_pool_recovers(worker: ModuleType, log: Path) -> None:
     with Images(COORDINATES, partial(worker.Counting, log, "die"), workers=2, count=4) as images:
         images.evaluate({1: at(1.1)})
