@@ -1,0 +1,1 @@
+"""Structures on FEniCSx meshes: any geometry, PETSc solvers, MPI."""

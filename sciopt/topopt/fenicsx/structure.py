@@ -1,0 +1,205 @@
+"""The arrays that describe one structure on one mesh, each rank holding those of its own cells and unknowns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from sciopt.core.errors import InputError, ShapeError
+from sciopt.core.types import Array, Mask
+from sciopt.topopt.fenicsx.loaded import MPI, dolfinx
+from sciopt.topopt.grid.element import Physics
+
+__all__ = ["MeshStructure"]
+
+
+@dataclass(frozen=True, eq=False)
+class MeshStructure:
+    """Where material may be, what holds it and what loads it: `Structure` for meshes.
+
+    Element fields have one entry per cell that this rank owns, in dolfinx's local order. Nodal fields have one entry per
+    unknown that this rank owns, ``c node + component``.
+
+    Parameters
+    ----------
+    space
+        Linear Lagrange elements on the mesh: vectors for elasticity, a scalar for conduction.
+    physics
+        `Elasticity` or `Conduction`.
+    material
+        (cells,) 1 where material may be, 0 in passive void.
+    solid
+        (cells,) what is filled for good.
+    fixed
+        (unknowns,) supports, and every node that touches no cell with material.
+    loads
+        (cases, unknowns) forces or heat.
+    weights
+        (cases,) weight of each case in the objective.
+    springs
+        (unknowns,) stiffness of springs to the ground.
+    outputs
+        (unknowns,), or None: the output displacement of a mechanism is ``sum(outputs * u)`` over all ranks.
+    supports
+        (unknowns,) what was asked to be fixed, for pictures and checks.
+
+    Raises
+    ------
+    ShapeError
+        When an array does not fit the mesh.
+    """
+
+    space: Any
+    physics: Physics
+    material: Array
+    solid: Mask
+    fixed: Mask
+    loads: Array
+    weights: Array
+    springs: Array
+    outputs: Array | None = None
+    supports: Mask | None = None
+
+    def __post_init__(self) -> None:
+        cells, unknowns = (self.cells,), (self.unknowns,)
+        expected = {"material": cells, "solid": cells, "fixed": unknowns, "springs": unknowns}
+        expected |= {name: unknowns for name in ("outputs", "supports") if getattr(self, name) is not None}
+        seen = {name: np.shape(getattr(self, name)) for name in expected}
+        seen |= {"loads": np.shape(self.loads)[1:], "weights": np.shape(self.weights)}
+        expected |= {"loads": unknowns, "weights": np.shape(self.loads)[:1]}
+        for name, shape in expected.items():
+            if seen[name] != shape:
+                raise ShapeError(
+                    f"structure: {name} has shape {np.shape(getattr(self, name))}; this rank owns {cells[0]} cells and "
+                    f"{unknowns[0]} unknowns: {shape}" + (" for every case" if name == "loads" else "")
+                )
+
+    @property
+    def mesh(self) -> Any:
+        """The dolfinx mesh."""
+        return self.space.mesh
+
+    @property
+    def comm(self) -> Any:
+        """The communicator of the mesh (mpi4py)."""
+        return self.space.mesh.comm
+
+    @property
+    def dim(self) -> int:
+        """2 or 3."""
+        return int(self.mesh.topology.dim)
+
+    @property
+    def cells(self) -> int:
+        """Number of cells that this rank owns."""
+        return int(self.mesh.topology.index_map(self.dim).size_local)
+
+    @property
+    def elements(self) -> int:
+        """Number of cells over all ranks."""
+        return int(self.mesh.topology.index_map(self.dim).size_global)
+
+    @property
+    def unknowns(self) -> int:
+        """Number of unknowns that this rank owns."""
+        dofmap = self.space.dofmap
+        return int(dofmap.index_map.size_local * dofmap.index_map_bs)
+
+    def total(self, part: Any) -> Any:
+        """Sum over all ranks of `part`, a number or an array of the same shape everywhere."""
+        if self.comm.size == 1:
+            return part
+        if np.ndim(part) == 0:
+            return float(self.comm.allreduce(float(part)))
+        found = np.empty(np.shape(part))
+        self.comm.Allreduce(np.ascontiguousarray(part, dtype=float), found)
+        return found
+
+    def extremes(self, x: Array) -> tuple[float, float]:
+        """Least and largest number of `x` over all ranks; inf and -inf where no rank has any."""
+        low, high = float(x.min(initial=np.inf)), float(x.max(initial=-np.inf))
+        if self.comm.size > 1:
+            low, high = self.comm.allreduce(low, MPI.MIN), self.comm.allreduce(high, MPI.MAX)
+        return low, high
+
+    @cached_property
+    def sizes(self) -> Array:
+        """(cells,) volume of every cell: area in two dimensions."""
+        return cell_volumes(self.mesh)
+
+    @cached_property
+    def centres(self) -> Array:
+        """(cells, dim) middle of every cell, the mean of its vertices."""
+        return cell_corners(self.mesh).mean(axis=1)
+
+    @cached_property
+    def design(self) -> Mask:
+        """(cells,) the cells whose densities are variables."""
+        return (self.material > 0.0) & ~self.solid
+
+    @cached_property
+    def volumes(self) -> Array:
+        """(n,) volume of each variable's cell."""
+        return self.sizes[self.design]
+
+    @cached_property
+    def size(self) -> int:
+        """Number of design variables of this rank."""
+        return int(np.count_nonzero(self.design))
+
+    @cached_property
+    def region(self) -> float:
+        """Volume that may hold material, over all ranks."""
+        return float(self.total(float(self.sizes @ self.material)))
+
+    @cached_property
+    def solid_volume(self) -> float:
+        """Volume that is filled for good, over all ranks."""
+        return float(self.total(float(self.sizes[self.solid].sum())))
+
+    @cached_property
+    def spacing(self) -> tuple[float, ...]:
+        """A length scale of the largest cell, the edge of a cube (or square) as large, for each axis."""
+        return (self.extremes(self.sizes)[1] ** (1.0 / self.dim),) * self.dim
+
+    def full(self, x: Array, solid: float = 1.0, void: float = 0.0) -> Array:
+        """The element field (cells,) with `x` (n,) on the design and constants elsewhere."""
+        if np.shape(x) != (self.size,):
+            raise ShapeError(f"x has shape {np.shape(x)}; this rank has {self.size} design cells: ({self.size},)")
+        field = np.full(self.cells, void)
+        field[self.solid] = solid
+        field[self.design] = x
+        return field
+
+    def can_coarsen(self, least: int = 3) -> bool:
+        """No: a mesh is one level."""
+        return False
+
+    def check(self) -> None:
+        """Ask whether the structure can be solved at all; see `sciopt.topopt.fenicsx.checks`."""
+        from sciopt.topopt.fenicsx.checks import check_structure
+
+        check_structure(self)
+
+
+def cell_corners(mesh: Any) -> Array:
+    """(cells, corners, dim) coordinates of the corners of this rank's cells, in dolfinx's (tensor-product) order."""
+    geometry, dim = mesh.geometry, mesh.topology.dim
+    if geometry.dim != dim:
+        raise InputError(
+            f"the mesh is {dim}-dimensional in {geometry.dim} dimensions; expected a plane mesh with gdim=2 or a solid"
+        )
+    count = mesh.topology.index_map(dim).size_local
+    corners = dolfinx.cpp.mesh.cell_num_vertices(mesh.topology.cell_type)
+    dofs = geometry.dofmaps[0] if hasattr(geometry, "dofmaps") else geometry.dofmap
+    return np.asarray(geometry.x[dofs[:count, :corners], :dim], dtype=float)
+
+
+def cell_volumes(mesh: Any) -> Array:
+    """(cells,) volumes of this rank's cells; of quadrilaterals and hexahedra by quadrature of the Jacobian."""
+    from sciopt.topopt.fenicsx.cells import cell_volumes as measured
+
+    return measured(mesh)
