@@ -10,10 +10,10 @@ import numpy as np
 
 from sciopt.core.errors import InputError
 from sciopt.topopt.projection import SHARPEST, Threshold
+from sciopt.topopt.structure import Structure
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
-    from sciopt.topopt.structure import Structure
 
 __all__ = ["DensityField", "Projection", "Realization"]
 
@@ -102,6 +102,12 @@ class DensityField:
     symmetry: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if not self.symmetry:
+            return
+        if not isinstance(self.structure, Structure):
+            raise InputError(
+                "symmetry: only designs on grids are mirrored; model a half of the mesh, with .symmetry(...) on the cut"
+            )
         design = self.structure.design.reshape(self.structure.shape[::-1])
         for axis in self.symmetry:
             if axis not in AXES[: self.structure.dim]:
@@ -135,13 +141,16 @@ class DensityField:
         found = []
         for shift in self.projection.shifts:
             threshold = Threshold(self.projection.beta, shift)
-            found.append(Realization(filtered, threshold.forward(filtered, self.structure.volumes), threshold))
+            density = threshold.forward(filtered, self.structure.volumes, total=self.structure.total)
+            found.append(Realization(filtered, density, threshold))
         return tuple(found)
 
     def pullback(self, realization: Realization, gradient: Array) -> Array:
         """(n,) the gradient with respect to x, of what has `gradient` with respect to the realization's densities."""
         if realization.threshold is not None:
-            gradient = realization.threshold.pullback(realization.filtered, self.structure.volumes, gradient)
+            gradient = realization.threshold.pullback(
+                realization.filtered, self.structure.volumes, gradient, total=self.structure.total
+            )
         return self._adjoint(gradient)
 
     def _adjoint(self, gradient: Array) -> Array:
@@ -153,4 +162,4 @@ class DensityField:
 
         Filter and mirror are linear and the projection preserves volume, so the volume of the design is linear in x.
         """
-        return self._adjoint(self.structure.volumes) / float(self.structure.material.sum())
+        return self._adjoint(self.structure.volumes) / self.structure.region

@@ -11,9 +11,9 @@ from sciopt.core.errors import InputError
 from sciopt.core.evaluation import Evaluation
 from sciopt.topopt.grid.element import Conduction
 from sciopt.topopt.problem import Response, TopologyProblem
-from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
+    from sciopt.core.box import Box
     from sciopt.core.types import Array
     from sciopt.topopt.field import Realization
 
@@ -61,7 +61,7 @@ class Compliance(TopologyProblem):
         for load, u in zip(structure.loads, solution.u, strict=True):
             energies = self.system.energies(u)
             stored = float(moduli @ energies) + float(np.vdot(structure.springs, u * u))
-            cases.append(2.0 * float(np.vdot(load, u)) - stored)
+            cases.append(structure.total(2.0 * float(np.vdot(load, u)) - stored))
             slopes.append(-energies)
         value, shares = self._combine(structure.weights * np.array(cases))
         slope = np.tensordot(shares * structure.weights, np.array(slopes), axes=1)
@@ -108,7 +108,7 @@ class Mechanism(TopologyProblem):
     def fragile(self) -> bool:
         return True
 
-    def _make_space(self) -> DesignSpace:
+    def _make_space(self) -> Box:
         # Allowed to use less, methods take the cheap way out: no material, no displacement.
         return replace(super()._make_space(), full=True)
 
@@ -120,6 +120,7 @@ class Mechanism(TopologyProblem):
         solution = self._solve(moduli, np.stack([load, output]), number)
         u, adjoint = solution.u
         value = float(np.vdot(output, u)) + float(np.vdot(adjoint, load - self.system.apply(moduli, u)))
+        value = structure.total(value)
         report = {"equations": float(solution.residual.max())}
         slope = -self.system.energies(u, adjoint)
         return Response(value, slope, int(solution.iterations.sum()), report)
@@ -142,8 +143,9 @@ class MinimumVolume(Compliance):
         self.limit = float(limit)
         super().__init__(grid, 1.0, **options)
 
-    def _make_space(self) -> DesignSpace:
-        return DesignSpace(0.0, 1.0)
+    def _make_space(self) -> Box:
+        space: Box = self.structure.box()
+        return space
 
     @property
     def constrained(self) -> bool:

@@ -12,7 +12,6 @@ import numpy as np
 from sciopt.core.errors import InputError
 from sciopt.core.stop import Plateau, Still
 from sciopt.topopt.coarse_to_fine import coarse_to_fine, single_grid
-from sciopt.topopt.length_scale import radius_warning, thin_warning
 from sciopt.topopt.methods import DESIGN_METHODS
 from sciopt.topopt.result import DesignResult
 from sciopt.topopt.run_folder import DesignFolder
@@ -101,7 +100,7 @@ def optimize_topology(
     settings = {"method": method, **{key: parameters[key] for key in ("problem", "options")}, "start": first}
     folder = None if out is None else DesignFolder(out, settings, resume, iterations)
     runner = Runner(
-        problem.structure.design.size,
+        problem.structure.elements,
         np.inf if max_solves is None else float(max_solves),
         (callback,) if callable(callback) else tuple(callback),
         folder,
@@ -111,10 +110,7 @@ def optimize_topology(
     else:
         found = single_grid(runner, problem, method, first, stopping, options)
     final = problem.at(tol=_FINAL_TOL).evaluate(found.x)
-    warnings = (
-        radius_warning(problem.filter.radius, problem.structure.spacing),
-        thin_warning(problem.structure, problem.structure.full(final.info["density"]), problem.filter.radius),
-    )
+    warnings = problem.structure.warnings(final.info["density"], problem.filter.radius)
     wall = time.perf_counter() - begun
     result = DesignResult(
         problem=problem,
@@ -125,7 +121,7 @@ def optimize_topology(
         records=runner.records,
         method=method,
         parameters=parameters,
-        warnings=tuple(sentence for sentence in warnings if sentence is not None),
+        warnings=tuple(warnings),
         wall_seconds=wall,
         overhead_seconds=runner.overhead,
     )
@@ -145,15 +141,7 @@ def _stop_named(stop: str | Stop) -> Stop:
 
 
 def _start_given(problem: TopologyProblem, start: ArrayLike) -> Array:
-    structure = problem.structure
-    given = np.asarray(start, dtype=float)
-    if given.shape == structure.shape:
-        given = given.T.ravel()[structure.design]
-    if given.shape != (problem.size,):
-        raise InputError(
-            f"start has shape {np.shape(start)}; expected ({problem.size},) design variables "
-            f"or the grid's {structure.shape}"
-        )
-    if not np.isfinite(given).all():
+    given = problem.structure.variables(start)
+    if problem.structure.total(float(np.count_nonzero(~np.isfinite(given)))):
         raise InputError("start holds numbers that are not finite")
     return np.clip(given, 0.0, 1.0)

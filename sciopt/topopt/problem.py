@@ -14,15 +14,13 @@ from sciopt.core.tree import describe
 from sciopt.topopt.field import DensityField, Projection
 from sciopt.topopt.filters import Density, Sensitivity
 from sciopt.topopt.gradient import GradientCheck, check_gradient
-from sciopt.topopt.grid.system import GridSystem
 from sciopt.topopt.length_scale import LEAST_RADIUS
 from sciopt.topopt.material import RAMP, SIMP
-from sciopt.topopt.space import DesignSpace
-from sciopt.topopt.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from sciopt.core.box import Box
     from sciopt.core.types import Array
     from sciopt.topopt.field import Realization
     from sciopt.topopt.filters import Filter
@@ -53,12 +51,12 @@ class Response(NamedTuple):
 
 
 class TopologyProblem:
-    """Densities in [0, 1] on the design elements of a grid; subclasses say what is minimized.
+    """Densities in [0, 1] on the design elements of a grid or a mesh; subclasses say what is minimized.
 
     Parameters
     ----------
     grid
-        A `Grid` or a `Structure`.
+        A `Grid` or a `FEniCSx` mesh, or their `Structure` or `MeshStructure`.
     volume
         Largest share of the region (passive solid included, passive void not) that may be filled.
     filter
@@ -92,9 +90,10 @@ class TopologyProblem:
         solver: str = "auto",
         tol: float = 1e-3,
     ) -> None:
-        structure = grid if isinstance(grid, Structure) else grid.structure()
+        structure = grid.structure() if hasattr(grid, "structure") else grid
         structure.check()
-        self.structure: Structure = structure
+        # A Structure or a MeshStructure, which answer the same questions.
+        self.structure: Any = structure
         self.volume = float(volume)
         self.filter: Filter = Density(LEAST_RADIUS * max(structure.spacing)) if filter is None else filter
         self.material: SIMP | RAMP = SIMP() if material is None else material
@@ -112,35 +111,34 @@ class TopologyProblem:
             raise InputError(f"volume is {self.volume}; expected a fraction in (0, 1]")
         if not 0.0 < self.tol < 1.0:
             raise InputError(f"tol is {self.tol}; expected a relative residual between 0 and 1, for example 1e-3")
-        available = self.volume * float(structure.material.sum()) - float(structure.material[structure.solid].sum())
+        available = self.volume * structure.region - structure.solid_volume
         if available <= 0.0:
             raise InputError(
                 f"volume is {self.volume}, but the passive solid alone fills "
-                f"{structure.material[structure.solid].sum() / structure.material.sum():.3g} of the region"
+                f"{structure.solid_volume / structure.region:.3g} of the region"
             )
-        self.field = DensityField(structure, self.filter.on(structure), self.projection, self.symmetry)
-        self.capacity = available / float(structure.material.sum())
-        self.system = GridSystem(
-            structure.shape, structure.spacing, structure.physics, structure.fixed, structure.springs, self.solver
-        )
+        self.field = DensityField(structure, structure.filtering(self.filter), self.projection, self.symmetry)
+        self.capacity = available / structure.region
+        self.system = structure.system(self.solver)
         self.filter_rule = self.field.filter
-        self._solid_share = float(structure.material[structure.solid].sum()) / float(structure.material.sum())
+        self._solid_share = structure.solid_volume / structure.region
         # Last displacements by realization, to start the next solve from.
         self._warm: dict[int, Array] = {}
         self._space = self._make_space()
 
-    def _make_space(self) -> DesignSpace:
-        return DesignSpace(0.0, 1.0, self.field.weights, self.capacity)
+    def _make_space(self) -> Box:
+        space: Box = self.structure.box(self.field.weights, self.capacity)
+        return space
 
     @property
-    def space(self) -> DesignSpace:
+    def space(self) -> Box:
         """Box and volume of the design variables."""
         return self._space
 
     @property
     def size(self) -> int:
         """Number of design variables."""
-        return self.structure.size
+        return int(self.structure.size)
 
     @property
     def constrained(self) -> bool:
@@ -158,7 +156,8 @@ class TopologyProblem:
             "kind": type(self).__name__,
             "volume": self.volume,
             "symmetry": list(self.symmetry),
-            **{name: describe(getattr(self, name)) for name in ("filter", "material", "projection", "structure")},
+            **{name: describe(getattr(self, name)) for name in ("filter", "material", "projection")},
+            "structure": self.structure.describe(),
         }
 
     @property
@@ -168,7 +167,8 @@ class TopologyProblem:
 
     def start(self) -> Array:
         """(n,) the uniform design that uses the volume up."""
-        fraction = self.capacity * float(self.structure.material.sum()) / float(self.structure.volumes.sum())
+        structure = self.structure
+        fraction = self.capacity * structure.region / structure.total(float(structure.volumes.sum()))
         return np.full(self.size, min(fraction, 1.0))
 
     def at(self, penalty: float | None = None, beta: float | None = None, tol: float | None = None) -> TopologyProblem:
@@ -211,7 +211,7 @@ class TopologyProblem:
         """The same problem with a filter `factor` times as wide."""
         other = copy.copy(self)
         other.filter = replace(self.filter, radius=factor * self.filter.radius)
-        other.field = replace(self.field, filter=other.filter.on(self.structure))
+        other.field = replace(self.field, filter=self.structure.filtering(other.filter))
         other._space = other._make_space()
         return other
 
@@ -219,15 +219,18 @@ class TopologyProblem:
         """Solve the equations for the design `x` (n,) and differentiate the objective."""
         if np.shape(x) != (self.size,):
             raise ShapeError(f"x has shape {np.shape(x)}, the problem has {self.size} design elements: ({self.size},)")
+        structure = self.structure
         realizations = self.field.realize(x)
         answers = [(real, self._respond(self.moduli(real.density), i)) for i, real in self._decisive(realizations)]
         # The worst realization decides. Where two are equally bad the derivative jumps; nonmonotone methods bear that.
         worst, response = max(answers, key=lambda answer: answer[1].value)
-        slope = self.structure.volumes * self.material.slope(worst.density) * response.slope[self.structure.design]
+        slope = structure.material[structure.design] * self.material.slope(worst.density)
+        slope = slope * response.slope[structure.design]
         gradient = self.filter_rule.modify(x, self.field.pullback(worst, slope))
         blueprint = realizations[len(realizations) // 2].density
         filled = self.space.dot(self.field.weights, x) + self._solid_share
-        info = {"density": blueprint, "volume": filled, "greyness": greyness(blueprint, self.structure.volumes)}
+        grey = greyness(blueprint, structure.volumes, structure.total)
+        info = {"density": blueprint, "volume": filled, "greyness": grey}
         cost = {"solves": float(len(answers)), "iterations": float(response.iterations)}
         return self._evaluation(x, response.value, gradient, info | response.report, cost)
 
@@ -236,7 +239,7 @@ class TopologyProblem:
         structure = self.structure
         found = structure.material * self.material.modulus(np.asarray(1.0))
         found[~structure.solid] = 0.0
-        found[structure.design] = structure.volumes * self.material.modulus(density)
+        found[structure.design] = structure.material[structure.design] * self.material.modulus(density)
         return found
 
     def check_gradient(self, x: Array | None = None, seed: int = 0) -> GradientCheck:
@@ -267,8 +270,10 @@ class TopologyProblem:
         return solution
 
 
-def greyness(density: Array, volumes: Array) -> float:
+def greyness(density: Array, volumes: Array, total: Callable[[Array], Array] = np.asarray) -> float:
     """Mean of ``4 rho (1 - rho)``, weighted by (n,) `volumes`: 0 for black and white, 1 for grey all over.
+
+    `total` sums over ranks.
 
     Sigmund 2007, doi 10.1007/s00158-006-0087-x.
 
@@ -278,4 +283,5 @@ def greyness(density: Array, volumes: Array) -> float:
     >>> greyness(np.array([0.0, 1.0, 0.5, 0.5]), np.ones(4))
     0.5
     """
-    return float(volumes @ (4.0 * density * (1.0 - density)) / volumes.sum())
+    grey, all_of_it = total(np.array([volumes @ (4.0 * density * (1.0 - density)), volumes.sum()]))
+    return float(grey / all_of_it)

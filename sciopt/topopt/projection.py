@@ -11,7 +11,11 @@ from numba import njit
 from sciopt.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sciopt.core.types import Array
+
+    Total = Callable[[Array], Array]
 
 __all__ = ["SHARPEST", "Threshold", "preserving_threshold", "project", "slope", "threshold_slope"]
 
@@ -63,7 +67,7 @@ def threshold_slope(x: Array, beta: float, eta: float = 0.5) -> Array:
     return np.asarray(_slopes(_falling(x, beta), beta, eta)[1])
 
 
-def preserving_threshold(x: Array, v: Array, beta: float) -> float:
+def preserving_threshold(x: Array, v: Array, beta: float, total: Total = np.asarray) -> float:
     """The threshold at which `project` keeps the volume, ``sum v project(x; eta) = sum v x``.
 
     It always exists in [0, 1], because the projected volume falls with eta, from above ``sum v x`` to below; found by
@@ -80,8 +84,10 @@ def preserving_threshold(x: Array, v: Array, beta: float) -> float:
         (n,) volumes.
     beta
         Sharpness, positive and at most 300.
+    total
+        Sums arrays over ranks, where `x` is one rank's piece.
     """
-    return _preserving_threshold(_falling(x, beta), x, v, beta)
+    return _preserving_threshold(_falling(x, beta), x, v, beta, total)
 
 
 @dataclass(frozen=True)
@@ -116,13 +122,13 @@ class Threshold:
     def __post_init__(self) -> None:
         _check_sharpness(self.beta)
 
-    def forward(self, x: Array, v: Array) -> Array:
-        """(n,) projected densities of the filtered ones, `x` (n,), with volumes `v` (n,)."""
+    def forward(self, x: Array, v: Array, total: Total = np.asarray) -> Array:
+        """(n,) projected densities of the filtered ones, `x` (n,), with volumes `v` (n,); `total` sums over ranks."""
         falling = _falling(x, self.beta)
-        eta = _preserving_threshold(falling, x, v, self.beta)
+        eta = _preserving_threshold(falling, x, v, self.beta, total)
         return np.asarray(_project(falling, self.beta, eta + self.shift))
 
-    def pullback(self, x: Array, v: Array, g: Array) -> Array:
+    def pullback(self, x: Array, v: Array, g: Array, total: Total = np.asarray) -> Array:
         """Derivative with respect to `x` from that with respect to the projected densities, threshold included.
 
         ``g dP/dx + (g . dP/deta) deta/dx``, where ``deta/dx = v (1 - dP0/dx) / (v . dP0/deta)`` keeps the volume of the
@@ -132,19 +138,22 @@ class Threshold:
         ----------
         x, v, g
             (n,) filtered densities, volumes, and derivative with respect to the projected densities.
+        total
+            Sums arrays over ranks, where the others are one rank's pieces.
 
         Returns
         -------
         (n,) derivative with respect to `x`.
         """
         falling = _falling(x, self.beta)
-        eta = _preserving_threshold(falling, x, v, self.beta)
+        eta = _preserving_threshold(falling, x, v, self.beta, total)
         kept, lost = _slopes(falling, self.beta, eta)
         slope, fall = _slopes(falling, self.beta, eta + self.shift) if self.shift else (kept, lost)
+        weight, volume, moved = total(np.array([v @ lost, v.sum(), g @ fall]))
         # A design of nothing but void and solid has its volume at any threshold in between, which then stays put.
-        if v @ lost >= -_LEAST_WEIGHT * v.sum():
+        if weight >= -_LEAST_WEIGHT * volume:
             return np.asarray(g * slope)
-        return np.asarray(g * slope + (g @ fall) / (v @ lost) * v * (1.0 - kept))
+        return np.asarray(g * slope + moved / weight * v * (1.0 - kept))
 
 
 def _check_sharpness(beta: float) -> None:
@@ -167,11 +176,11 @@ def _falling(x: Array, beta: float) -> Array:
     return np.asarray(np.exp(-2.0 * beta * (x - 0.5)))
 
 
-def _preserving_threshold(falling: Array, x: Array, v: Array, beta: float) -> float:
-    target = float(v @ x)
+def _preserving_threshold(falling: Array, x: Array, v: Array, beta: float, total: Total) -> float:
+    target = float(total(np.array([v @ x]))[0])
     low, high, eta = 0.0, 1.0, 0.5
     for _ in range(_MOST_ITERATIONS):
-        volume, fall = _volume(falling, v, beta, eta)
+        volume, fall = total(np.array(_volume(falling, v, beta, eta)))
         if abs(volume - target) <= _TOLERANCE * target:
             break
         if volume > target:

@@ -6,9 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from sciopt.core.errors import InputError
 from sciopt.run_files import versions
 
 if TYPE_CHECKING:
@@ -97,8 +94,11 @@ class DesignResult:
 
     @property
     def density(self) -> Array:
-        """(nx, ny) or (nx, ny, nz) physical densities: `density[i, j]` belongs to the i-th element in x, j-th in y."""
-        return self.elements.reshape(self.problem.structure.shape[::-1]).T
+        """(nx, ny) or (nx, ny, nz) physical densities: `density[i, j]` belongs to the i-th element in x, j-th in y.
+
+        On a mesh (cells,), those of this rank.
+        """
+        return self.problem.structure.shaped(self.elements)
 
     def plot(self) -> Any:
         """A matplotlib figure of the design."""
@@ -108,35 +108,25 @@ class DesignResult:
 
     def files(self) -> tuple[str, ...]:
         """Names of what a run folder holds of the result."""
-        return ("design.npz", "design.png", "design.vti", "design.stl", "convergence.png")
+        return (*self.problem.structure.files(), "convergence.png")
 
     def write(self, file: str | Path) -> None:
-        """Write the design: .png, .vti, .stl or .npz by the ending of `file`.
+        """Write the design: .png, .vti, .stl or .npz by the ending of `file`; meshes as .vtu, .xdmf … instead of .vti.
+
+        A picture named convergence is one of the objective over the solves.
 
         Raises
         ------
         InputError
             For another ending.
         """
-        from sciopt.topopt import export, plot
+        from sciopt.topopt import plot
 
         file = Path(file)
-        structure = self.problem.structure
-        match file.suffix:
-            case ".png" | ".svg" | ".pdf":
-                figure = plot.plot_convergence(self) if file.stem == "convergence" else plot.plot_design(self)
-                plot.save(figure, file)
-            case ".vti":
-                export.write_vti(file, structure.shape, structure.spacing, {"density": self.elements})
-            case ".stl":
-                export.write_stl(file, self.elements, structure.shape, structure.spacing)
-            case ".npz":
-                marked = {name: getattr(structure, name) for name in ("material", "fixed", "loads", "outputs")}
-                given = {name: array for name, array in marked.items() if array is not None}
-                spacing = np.array(structure.spacing)
-                export.write_npz(file, density=self.density, x=self.x, spacing=spacing, **given)
-            case _:
-                raise InputError(f"cannot write {file}: the ending must be .png, .svg, .pdf, .vti, .stl or .npz")
+        if file.stem == "convergence" and file.suffix in (".png", ".svg", ".pdf"):
+            plot.save(plot.plot_convergence(self), file)
+        else:
+            self.problem.structure.write(file, self)
 
     def summary(self) -> dict[str, Any]:
         """Everything worth keeping as plain data; what `summary.json` holds."""
@@ -156,7 +146,7 @@ class DesignResult:
             "volume": self.volume,
             "greyness": self.greyness,
             "residual": self.residual,
-            "elements": self.problem.structure.design.size,
+            "elements": self.problem.structure.elements,
             "dofs": self.problem.system.dofs,
             "warnings": list(self.warnings),
         }

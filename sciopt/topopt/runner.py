@@ -93,7 +93,7 @@ class Runner:
         Once the task has ended the runs still asked for answer with what they start from, evaluated once.
         """
         stage, self._stage = self._stage, self._stage + 1
-        placed = _Placed(problem, x, problem.structure.design.size / self.elements)
+        placed = _Placed(problem, x, problem.structure.elements / self.elements)
         # What is asked for after the end is only a way to the finest grid; a resumed task must not start from it.
         folder = None if self.ended else self.folder
         kept = folder.kept(stage) if folder is not None else None
@@ -133,7 +133,7 @@ class Runner:
         return DesignRecord(
             evaluation=len(self.records) + 1,
             stage=stage,
-            elements=problem.structure.design.size,
+            elements=problem.structure.elements,
             penalty=problem.penalty,
             beta=problem.beta,
             objective=last.value,

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sciopt.core.errors import InputError, ShapeError
+from sciopt.core.tree import describe
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.grid.element import Physics
+from sciopt.topopt.grid.system import GridSystem
 from sciopt.topopt.lattice import Lattice
+from sciopt.topopt.space import DesignSpace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+
+    from sciopt.topopt.filters import Filter, GridFilter
+    from sciopt.topopt.result import DesignResult
 
 __all__ = ["Structure"]
 
@@ -114,6 +126,80 @@ class Structure:
     def supports(self) -> Mask:
         """(c, *nodes) the fixed components of nodes that touch material."""
         return self.fixed & self.held
+
+    @property
+    def elements(self) -> int:
+        """Number of elements, those without material included."""
+        return self.lattice.elements
+
+    @cached_property
+    def region(self) -> float:
+        """Volume that may hold material, in elements of this grid."""
+        return float(self.material.sum())
+
+    @cached_property
+    def solid_volume(self) -> float:
+        """Volume that is filled for good, in elements of this grid."""
+        return float(self.material[self.solid].sum())
+
+    def total(self, part: Any) -> Any:
+        """The sum over all ranks of what each has summed; a grid lives on one."""
+        return part
+
+    def describe(self) -> Any:
+        """What tells this structure from others, as plain data."""
+        return describe(self)
+
+    def system(self, solver: str) -> GridSystem:
+        """The equations, to be solved by ``auto``, ``direct`` or ``multigrid``."""
+        return GridSystem(self.shape, self.spacing, self.physics, self.fixed, self.springs, solver)
+
+    def filtering(self, filter: Filter) -> GridFilter:
+        """`filter` bound to the design elements."""
+        return filter.on(self)
+
+    def box(self, weights: Array | None = None, capacity: float = np.inf, full: bool = False) -> DesignSpace:
+        """The space of densities in [0, 1], of which `weights` (n_design,) take at most (or just) `capacity`."""
+        return DesignSpace(0.0, 1.0, weights, capacity, full)
+
+    def variables(self, given: ArrayLike) -> Array:
+        """Design variables (n_design,) from an array of them or from one of the grid's shape, (nx, ny[, nz]).
+
+        Raises
+        ------
+        InputError
+            For another shape.
+        """
+        found = np.asarray(given, dtype=float)
+        if found.shape == self.shape:
+            found = found.T.ravel()[self.design]
+        if found.shape != (self.size,):
+            raise InputError(
+                f"start has shape {np.shape(given)}; expected ({self.size},) design variables "
+                f"or the grid's {self.shape}"
+            )
+        return found
+
+    def shaped(self, field: Array) -> Array:
+        """An element field (elements,) as (nx, ny) or (nx, ny, nz)."""
+        return field.reshape(self.lattice.cells).T
+
+    def warnings(self, density: Array, radius: float) -> list[str]:
+        """Sentences about the design (n_design,) and the filter radius that a user should read."""
+        from sciopt.topopt.length_scale import radius_warning, thin_warning
+
+        found = (radius_warning(radius, self.spacing), thin_warning(self, self.full(density), radius))
+        return [sentence for sentence in found if sentence is not None]
+
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that hold a design."""
+        return ("design.npz", "design.png", "design.vti", "design.stl")
+
+    def write(self, file: Path, result: DesignResult) -> None:
+        """Write a design; see `DesignResult.write`."""
+        from sciopt.topopt.files import write_design
+
+        write_design(file, result)
 
     def full(self, x: Array, solid: float = 1.0, void: float = 0.0) -> Array:
         """The element field (elements,) with `x` (n_design,) on the design and constants elsewhere."""

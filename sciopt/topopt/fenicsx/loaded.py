@@ -1,4 +1,4 @@
-"""The one place where dolfinx, PETSc and MPI are loaded: in the right order, or with a sentence that says what to do."""
+"""The one place where dolfinx, PETSc and MPI are loaded: in the right order, or with a sentence on what to do."""
 
 from __future__ import annotations
 

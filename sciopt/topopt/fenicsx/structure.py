@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sciopt.core.errors import InputError, ShapeError
+from sciopt.core.tree import describe
 from sciopt.core.types import Array, Mask
-from sciopt.topopt.fenicsx.loaded import MPI, dolfinx
+from sciopt.topopt.fenicsx.loaded import MPI
 from sciopt.topopt.grid.element import Physics
+from sciopt.topopt.space import DesignSpace
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+
+    from sciopt.core.box import Box
+    from sciopt.topopt.fenicsx.system import MeshSystem
+    from sciopt.topopt.filters import Filter
+    from sciopt.topopt.result import DesignResult
 
 __all__ = ["MeshStructure"]
 
@@ -20,8 +32,8 @@ __all__ = ["MeshStructure"]
 class MeshStructure:
     """Where material may be, what holds it and what loads it: `Structure` for meshes.
 
-    Element fields have one entry per cell that this rank owns, in dolfinx's local order. Nodal fields have one entry per
-    unknown that this rank owns, ``c node + component``.
+    Element fields have one entry per cell that this rank owns, in dolfinx's local order. Nodal fields have one entry
+    per unknown that this rank owns, ``c node + component``.
 
     Parameters
     ----------
@@ -174,6 +186,81 @@ class MeshStructure:
         field[self.design] = x
         return field
 
+    def describe(self) -> dict[str, Any]:
+        """What tells this structure from others, the same on any number of ranks."""
+        from sciopt.topopt.fenicsx.gather import fingerprint
+
+        marked = {"material": self.material, "solid": self.solid.astype(float), "sizes": self.sizes}
+        found: dict[str, Any] = {name: fingerprint(self, values) for name, values in marked.items()}
+        # Nodes have no order that all numbers of ranks share; sums that weight every place differently tell as much.
+        nodes = self.space.tabulate_dof_coordinates()[: self.space.dofmap.index_map.size_local]
+        place = np.repeat(np.cos(nodes @ np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)])), self.space.dofmap.index_map_bs)
+        component = 1.0 + np.arange(place.size) % self.space.dofmap.index_map_bs
+        for name in ("fixed", "springs", "outputs"):
+            values = getattr(self, name)
+            if values is not None:
+                found[name] = _rounded(self.total(float(place @ (component * values))))
+        found["loads"] = [_rounded(self.total(float(place @ (component * load)))) for load in self.loads]
+        return found | {"elements": self.elements, "weights": self.weights.tolist(), "physics": describe(self.physics)}
+
+    def system(self, solver: str) -> MeshSystem:
+        """The equations, to be solved by ``auto``, ``direct`` or ``multigrid``."""
+        from sciopt.topopt.fenicsx.system import MeshSystem
+
+        return MeshSystem(self.space, self.physics, self.fixed, self.springs, solver)
+
+    def filtering(self, filter: Filter) -> Any:
+        """`filter` bound to the design cells."""
+        from sciopt.topopt.fenicsx.filters import bound
+
+        return bound(filter, self)
+
+    def box(self, weights: Array | None = None, capacity: float = np.inf, full: bool = False) -> Box:
+        """The space of densities in [0, 1], of which `weights` (n,) take at most (or just) `capacity`."""
+        if self.comm.size == 1:
+            return DesignSpace(0.0, 1.0, weights, capacity, full)
+        from sciopt.topopt.fenicsx.space import DistributedSpace
+
+        return DistributedSpace(0.0, 1.0, weights, capacity, full, comm=self.comm)
+
+    def variables(self, given: ArrayLike) -> Array:
+        """The design variables of this rank (n,) from an array of them.
+
+        Raises
+        ------
+        InputError
+            For another shape.
+        """
+        found = np.asarray(given, dtype=float)
+        if self.total(float(found.shape != (self.size,))):
+            raise InputError(
+                f"start has shape {found.shape}; expected one density per design cell of this rank: ({self.size},)"
+            )
+        return found
+
+    def shaped(self, field: Array) -> Array:
+        """An element field as it is."""
+        return field
+
+    def warnings(self, density: Array, radius: float) -> list[str]:
+        """Sentences about the filter radius that a user should read."""
+        from sciopt.topopt.length_scale import radius_warning
+
+        sentence = radius_warning(radius, self.spacing)
+        return [] if sentence is None else [sentence]
+
+    def files(self) -> tuple[str, ...]:
+        """Names of the files that hold a design."""
+        from sciopt.topopt.fenicsx.files import FILES
+
+        return FILES
+
+    def write(self, file: Path, result: DesignResult) -> None:
+        """Write a design; see `DesignResult.write`. All ranks must call it."""
+        from sciopt.topopt.fenicsx.files import write
+
+        write(file, self, result.elements)
+
     def can_coarsen(self, least: int = 3) -> bool:
         """No: a mesh is one level."""
         return False
@@ -193,9 +280,7 @@ def cell_corners(mesh: Any) -> Array:
             f"the mesh is {dim}-dimensional in {geometry.dim} dimensions; expected a plane mesh with gdim=2 or a solid"
         )
     count = mesh.topology.index_map(dim).size_local
-    corners = dolfinx.cpp.mesh.cell_num_vertices(mesh.topology.cell_type)
-    dofs = geometry.dofmaps[0] if hasattr(geometry, "dofmaps") else geometry.dofmap
-    return np.asarray(geometry.x[dofs[:count, :corners], :dim], dtype=float)
+    return np.asarray(geometry.x[geometry.dofmaps[0][:count], :dim], dtype=float)
 
 
 def cell_volumes(mesh: Any) -> Array:
@@ -203,3 +288,8 @@ def cell_volumes(mesh: Any) -> Array:
     from sciopt.topopt.fenicsx.cells import cell_volumes as measured
 
     return measured(mesh)
+
+
+def _rounded(value: float) -> str:
+    """A sum over ranks, whose last digits depend on their number."""
+    return f"{value:.9g}"
