@@ -35,7 +35,7 @@ def compiled(form: Any, role: str, comm: Any) -> Any:
     found, failure = None, ""
     try:
         found = dolfinx.fem.form(form)
-    # FFCx, CFFI, setuptools and the operating system each raise their own; on other ranks than the first it is all lost.
+    # FFCx, CFFI, setuptools and the operating system each raise their own, and the first rank alone knows which.
     except Exception as error:
         failure = _advice() or f"FFCx could not compile the {role}: {_first_line(error)}"
     failures = [text for text in comm.allgather(failure) if text]

@@ -114,7 +114,7 @@ class Tangent:
             reason = self._krylov.pop(("multigrid", self._flipped("multigrid", transpose))).getConvergedReason()
             if self.dofs > LAST_RESORT[self.structure.dim]:
                 raise EvaluationFailed(
-                    f"the multigrid solver reached a relative residual of {residual:.1e}, not {tol:.1e} (PETSc's reason "
+                    f"the multigrid solver reached a relative residual of {residual:.1e}, not {tol:.1e} (PETSc says "
                     f"{reason}); is every loaded part supported, and the state stable?"
                 )
             log.debug("multigrid reached %.1e, not %.1e (reason %d): factorizing", residual, tol, reason)
@@ -230,7 +230,7 @@ def _rigid_motions(structure: MeshStructure, matrix: Any) -> Any:
         rotation[:, first] = -(points - middle)[:, second]
         rotation[:, second] = (points - middle)[:, first]
         motions.append(rotation)
-    vectors = []
+    vectors: list[Any] = []
     for motion in motions:
         vector = matrix.createVecRight()
         vector.array[:] = motion.ravel()
