@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from sciopt.core.errors import SciOptError
+from sciopt.core.errors import InputError, SciOptError
 from sciopt.topopt.fenicsx.loaded import dolfinx
 
 __all__ = ["compiled"]
@@ -30,39 +30,41 @@ def compiled(form: Any, role: str, comm: Any) -> Any:
     Raises
     ------
     SciOptError
-        On every rank, when a rank found no C compiler, could not write to the cache or could not compile the form.
+        On every rank, when a rank found no C compiler or could not write to the cache.
+    InputError
+        On every rank, when FFCx refused the form.
     """
-    found, failure = None, ""
+    found, failure = None, None
     try:
         found = dolfinx.fem.form(form)
     # FFCx, CFFI, setuptools and the operating system each raise their own, and the first rank alone knows which.
     except Exception as error:
-        failure = _advice() or f"FFCx could not compile the {role}: {_first_line(error)}"
-    failures = [text for text in comm.allgather(failure) if text]
+        failure = _missing() or InputError(f"FFCx could not compile the {role}: {_first_line(error)}")
+    failures = [failure for failure in comm.allgather(failure) if failure is not None]
     if failures:
-        raise SciOptError(failures[0])
+        raise failures[0]
     return found
 
 
-def _advice() -> str:
-    """What is missing on this machine, or nothing."""
+def _missing() -> SciOptError | None:
+    """What the machine lacks, if anything."""
     cache = Path(dolfinx.jit.get_options()["cache_dir"])
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=cache):
             pass
     except OSError as error:
-        return (
+        return SciOptError(
             f"FFCx keeps compiled forms in {cache}, which cannot be written ({error.strerror}); "
             "set XDG_CACHE_HOME to a folder that can"
         )
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
     if shutil.which(compiler) is None:
-        return (
+        return SciOptError(
             f"forms are compiled by a C compiler, and {compiler} is not on the PATH; install one, for example with "
             "apt install gcc or conda install -c conda-forge c-compiler, or name yours in the environment variable CC"
         )
-    return ""
+    return None
 
 
 def _first_line(error: Exception) -> str:
