@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from sciopt.core.space import Space
+from sciopt.core.space import Space, Undivided
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -31,6 +32,8 @@ class Quadratic(NamedTuple):
         A number and (n,) positive weights.
     vectors, middle
         (k, n) and (k, k); k may be 0.
+    total
+        Sums arrays over ranks, where the vectors are one rank's pieces.
     """
 
     force: Array
@@ -38,12 +41,13 @@ class Quadratic(NamedTuple):
     metric: Array
     vectors: Array
     middle: Array
+    total: Callable[[Array], Array] = np.asarray
 
     def curve(self, step: Array) -> Array:
         """(n,) ``B step``."""
         bent = self.scale * self.metric * step
         if len(self.vectors):
-            bent -= (self.middle @ (self.vectors @ step)) @ self.vectors
+            bent -= (self.middle @ self.total(self.vectors @ step)) @ self.vectors
         return bent
 
 
@@ -74,7 +78,7 @@ class Bounded(Space, Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Box:
+class Box(Undivided):
     """``lower <= x <= upper`` and, with `weights`, ``weights . x <= capacity``.
 
     Steps are measured in the metric of the weights, ``sharp(f) = f / w``: what one unit of the budget buys. The
@@ -113,7 +117,7 @@ class Box:
     maxstep: float = np.inf
 
     def dot(self, a: Array, b: Array) -> float:
-        return float(np.vdot(a, b))
+        return float(self.total(np.vdot(a, b)))
 
     def sharp(self, x: Array, force: Array) -> Array:
         return force if self.weights is None else force / self.weights
@@ -127,14 +131,14 @@ class Box:
         at_limit = self.full or self.dot(self.weights, x) >= self.capacity * (1.0 - 1e-9)
         direction = force / self.weights
         capacity = 0.0 if at_limit else np.inf
-        return self.weights * _project(direction, lower, upper, self.weights, np.ones_like(x), capacity, self.full)
+        return self.weights * self._nearest(direction, lower, upper, np.ones_like(x), capacity)
 
     def clip(self, step: Array) -> Array:
         length = self.length(step)
         return step if length <= self.maxstep else step * (self.maxstep / length)
 
     def length(self, step: Array) -> float:
-        return float(np.abs(step).max(initial=0.0))
+        return float(self.largest(float(np.abs(step).max(initial=0.0))))
 
     def move(self, x: Array, step: Array, metric: Array | None = None) -> Array:
         return self.project(x + step, self.lower, self.upper, metric)
@@ -144,13 +148,13 @@ class Box:
 
     def residual(self, x: Array, force: Array) -> float:
         weights = np.ones_like(x) if self.weights is None else self.weights
-        share = weights / weights.sum()
+        share = weights / self.total(weights.sum())
         direction = force / weights
-        strength = float(share @ np.abs(direction))
+        strength = self.dot(share, np.abs(direction))
         if strength == 0.0:
             return 0.0
         change = self.project(x + direction / strength, self.lower, self.upper) - x
-        return float(np.sqrt(share @ change**2))
+        return float(np.sqrt(self.dot(share, change**2)))
 
     def project(self, y: Array, lower: float | Array, upper: float | Array, metric: Array | None = None) -> Array:
         """The x that minimizes ``sum metric (x - y)^2`` within the given bounds and the budget.
@@ -161,7 +165,7 @@ class Box:
         if self.weights is None:
             return np.clip(y, lower, upper)
         rates = np.ones_like(y) if metric is None else self.weights / metric
-        return _project(y, lower, upper, self.weights, rates, self.capacity, self.full)
+        return self._nearest(y, lower, upper, rates, self.capacity)
 
     def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
         """Spectral projected gradients on the model; see `minimize_quadratic`."""
@@ -169,50 +173,50 @@ class Box:
 
         return minimize_quadratic(model, x, lambda y: self.project(y, lower, upper, model.metric))
 
+    def _nearest(self, y: Array, lower: float | Array, upper: float | Array, rates: Array, capacity: float) -> Array:
+        """``clip(y - mu rates)`` with the least mu >= 0 for which ``weights . x <= capacity``: safeguarded Newton.
 
-def _project(
-    y: Array,
-    lower: float | Array,
-    upper: float | Array,
-    weights: Array,
-    rates: Array,
-    capacity: float,
-    full: bool = False,
-) -> Array:
-    """``clip(y - mu rates)`` with the least mu >= 0 for which ``weights . x <= capacity``: safeguarded Newton.
+        Where all of the budget must be used the sum is the capacity: what falls short is the same problem in a mirror.
+        """
+        if self.full and self._excess(np.clip(y, lower, upper), lower, upper, rates, capacity)[0] < 0:
+            return -self._lowered(-y, -np.asarray(upper), -np.asarray(lower), rates, -capacity)
+        return self._lowered(y, lower, upper, rates, capacity)
 
-    With `full` the sum is the capacity: what falls short is the same problem seen in a mirror.
-    """
-    x = np.clip(y, lower, upper)
-    excess = float(weights @ x) - capacity
-    if full and excess < 0:
-        return -_project(-y, -np.asarray(upper), -np.asarray(lower), weights, rates, -capacity)
-    scale = max(abs(capacity), float(weights @ np.abs(x)), np.finfo(float).tiny) if np.isfinite(capacity) else 1.0
-    if not excess > 1e-13 * scale:
+    def _lowered(self, y: Array, lower: float | Array, upper: float | Array, rates: Array, capacity: float) -> Array:
+        x = np.clip(y, lower, upper)
+        excess, size, slope = self._excess(x, lower, upper, rates, capacity)
+        scale = max(abs(capacity), size, np.finfo(float).tiny) if np.isfinite(capacity) else 1.0
+        if not excess > 1e-13 * scale:
+            return x
+        low, high, mu = 0.0, np.inf, 0.0
+        for _ in range(_MOST_NEWTON):
+            following = mu + excess / slope if slope > 0 else np.inf
+            if not low < following < high:
+                following = 0.5 * (low + high) if np.isfinite(high) else 2.0 * mu + self._reach(y, lower, rates)
+            mu = following
+            x = np.clip(y - mu * rates, lower, upper)
+            excess, _, slope = self._excess(x, lower, upper, rates, capacity)
+            if abs(excess) <= 1e-13 * scale:
+                break
+            if excess > 0:
+                low = mu
+            else:
+                high = mu
+            if np.isfinite(high) and high - low <= 1e-16 * high:
+                break
         return x
-    low, high, mu = 0.0, np.inf, 0.0
-    for _ in range(_MOST_NEWTON):
+
+    def _excess(
+        self, x: Array, lower: float | Array, upper: float | Array, rates: Array, capacity: float
+    ) -> tuple[float, float, float]:
+        """``weights . x - capacity``, ``weights . |x|`` and the slope of the former by minus the multiplier."""
+        weights = np.ones_like(x) if self.weights is None else self.weights
         free = (x > lower) & (x < upper)
-        slope = float(weights[free] @ rates[free])
-        following = mu + excess / slope if slope > 0 else np.inf
-        if not low < following < high:
-            following = 0.5 * (low + high) if np.isfinite(high) else 2.0 * mu + _reach(y, lower, rates)
-        mu = following
-        x = np.clip(y - mu * rates, lower, upper)
-        excess = float(weights @ x) - capacity
-        if abs(excess) <= 1e-13 * scale:
-            break
-        if excess > 0:
-            low = mu
-        else:
-            high = mu
-        if np.isfinite(high) and high - low <= 1e-16 * high:
-            break
-    return x
+        taken, size, slope = self.total(np.array([weights @ x, weights @ np.abs(x), weights[free] @ rates[free]]))
+        return float(taken) - capacity, float(size), float(slope)
 
-
-def _reach(y: Array, lower: float | Array, rates: Array) -> float:
-    """A multiplier beyond which some variable must have come to its lower bound; grows the bracket from there."""
-    distance = (y - np.maximum(lower, np.finfo(float).min / 4)) / rates
-    finite = distance[distance < 1e300]
-    return float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    def _reach(self, y: Array, lower: float | Array, rates: Array) -> float:
+        """A multiplier beyond which some variable must have come to its lower bound; grows the bracket from there."""
+        distance = (y - np.maximum(lower, np.finfo(float).min / 4)) / rates
+        furthest = self.largest(float(distance[distance < 1e300].max(initial=0.0)))
+        return furthest if furthest > 0 else 1.0

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from sciopt.core.space import everywhere
+
 if TYPE_CHECKING:
     from sciopt.core.evaluation import Evaluation
     from sciopt.core.method import State
@@ -122,7 +124,7 @@ class Adaptive:
         if length is not None and np.ndim(state.limit.size) == 0:
             # One limit for all blocks of a space stays one limit.
             length = float(np.max(length))
-        all_bad = bool(np.all(opinion < 0))
+        all_bad = everywhere(space, opinion < 0)
         rejected = self.reject and all_bad
         # Held at `least`, a rule that is sent back would propose the rejected step again, and again.
         limit = self._law(state.limit, opinion, length, 0.0 if rejected else self.least)

@@ -41,14 +41,15 @@ def minimize_quadratic(
     gained = 0.0
     for _ in range(most):
         direction = project(z - length * gradient / metric) - z
-        slope = float(gradient @ direction)
+        slope = float(model.total(gradient @ direction))
         if not slope < -tol * gained:
             break
         bent = model.curve(direction)
-        curvature = float(direction @ bent)
+        curvature = float(model.total(direction @ bent))
         t = 1.0 if curvature <= 0.0 else min(1.0, -slope / curvature)
         z = z + t * direction
         gradient = gradient + t * bent
         gained -= t * slope + 0.5 * t * t * curvature
-        length = float(direction @ (metric * direction)) / curvature if curvature > 0.0 else 4.0 * length
+        square = float(model.total(direction @ (metric * direction)))
+        length = square / curvature if curvature > 0.0 else 4.0 * length
     return z - x

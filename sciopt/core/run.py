@@ -12,12 +12,14 @@ import numpy as np
 
 from sciopt.core.errors import EvaluationFailed, NotFinite
 from sciopt.core.history import History, Record
+from sciopt.core.space import everywhere
 from sciopt.core.stop import FEASIBLE, Progress, Reason
 
 if TYPE_CHECKING:
     from sciopt.core.average import Mean, Polyak, Tail
     from sciopt.core.evaluation import Evaluation, Problem
     from sciopt.core.method import Method, State
+    from sciopt.core.space import Space
     from sciopt.core.stop import Stop
     from sciopt.core.types import Array
 
@@ -137,7 +139,7 @@ def run(
     """
     clock = _Clock()
     if resume is None:
-        ev = clock.timed(problem.evaluate, problem.start())
+        ev = _evaluated(problem, problem.start(), method.space, clock)
         state = method.start(ev)
         mean = average.start(ev) if average is not None else None
         snapshot = Snapshot(state, History(), mean, ev)
@@ -154,14 +156,14 @@ def run(
     try:
         while reason is None:
             state = snapshot.state
-            still = still + 1 if np.array_equal(state.trial, state.here.x) else 0
+            still = still + 1 if _same(state.trial, state.here.x, method.space) else 0
             if still > _MOST_STILL:
                 reason = Reason(
                     "stalled", "stalled: the method proposes no further step, short of the tolerance", False
                 )
                 break
             try:
-                ev = clock.timed(problem.evaluate, state.trial)
+                ev = _evaluated(problem, state.trial, method.space, clock)
             except (EvaluationFailed, NotFinite) as error:
                 failures += 1
                 snapshot.history.failures += 1
@@ -173,7 +175,7 @@ def run(
                 snapshot = snapshot._replace(state=method.failed(state, failure))
                 continue
             # Back where it came from, a method has not shown that the problem works again.
-            failures = failures if np.array_equal(ev.x, state.here.x) else 0
+            failures = failures if _same(ev.x, state.here.x, method.space) else 0
             following = method.advance(state, ev)
             accepted = following.here is ev
             mean = snapshot.mean
@@ -185,6 +187,22 @@ def run(
     except KeyboardInterrupt:
         reason = Reason("interrupted", "interrupted by the user", False)
     return _result(snapshot, method, problem, reason, clock)
+
+
+def _evaluated(problem: Problem, x: Array, space: Space, clock: _Clock) -> Evaluation:
+    """The answer at `x`; what fails on one rank has failed on all, or they would part ways."""
+    failure: EvaluationFailed | NotFinite | None = None
+    try:
+        ev = clock.timed(problem.evaluate, x)
+    except (EvaluationFailed, NotFinite) as error:
+        failure = error
+    if not everywhere(space, failure is None):
+        raise failure or EvaluationFailed("the evaluation failed on another rank; its message says why")
+    return ev
+
+
+def _same(a: Array, b: Array, space: Space) -> bool:
+    return everywhere(space, np.array_equal(a, b))
 
 
 def _look(snapshot: Snapshot, method: Method, stop: Stop, observers: Sequence[Observer]) -> Reason | None:
@@ -206,7 +224,7 @@ def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, 
         evaluations=len(snapshot.history) + 1,
         value=np.nan if ev.value is None else float(ev.value),
         residual=method.space.residual(ev.x, ev.force),
-        limit=float(np.mean(snapshot.state.limit.size)),
+        limit=_mean(snapshot.state.limit.size, method.space),
         accepted=accepted,
         evaluating=evaluating,
         overhead=overhead,
@@ -214,6 +232,13 @@ def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, 
         moved=float(np.max(method.space.length(last))) if accepted and last is not None else 0.0,
     )
     snapshot.history.add(record, dict(ev.cost))
+
+
+def _mean(size: float | Array, space: Space) -> float:
+    if np.ndim(size) == 0:
+        return float(size)
+    total, count = space.total(np.array([np.sum(size), float(np.size(size))]))
+    return float(total / count)
 
 
 def _better(best: Evaluation | None, ev: Evaluation, method: Method) -> Evaluation:
@@ -236,7 +261,7 @@ def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason
     error = None
     if mean is not None and mean.points > 1:
         try:
-            averaged = clock.timed(problem.evaluate, mean.x())
+            averaged = _evaluated(problem, mean.x(), method.space, clock)
             _record(snapshot, method, averaged, True, clock)
             residual = method.space.residual
             worse = residual(averaged.x, averaged.force) > residual(answer.x, answer.force)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from sciopt.core.types import Array
+from sciopt.core.types import Array, Mask
 
-__all__ = ["Flat", "Preconditioned", "Space"]
+__all__ = ["Flat", "Preconditioned", "Space", "Undivided", "everywhere"]
 
 
 class Space(Protocol):
     """Everything a rule or a control may ask about the domain. Reductions over ranks happen here and nowhere else."""
+
+    def total(self, part: Any) -> Any:
+        """Sum over all ranks of `part`, a number or an array of one shape: what each has summed over its variables."""
+
+    def largest(self, part: float) -> float:
+        """The largest of the numbers that the ranks have found."""
 
     def dot(self, a: Array, b: Array) -> float:
         """Inner product of two vectors, over all ranks."""
@@ -41,8 +47,30 @@ class Space(Protocol):
         """How far from stationary `x` is, independent of every limit."""
 
 
+class Undivided:
+    """Spaces whose vectors are whole: every sum and every maximum is one over all ranks already."""
+
+    def total(self, part: Any) -> Any:
+        return part
+
+    def largest(self, part: float) -> float:
+        return part
+
+
+def everywhere(space: Space, holds: bool | Mask | Array) -> bool:
+    """Whether `holds` is true on all ranks, all of it: decisions about variables must not differ between ranks.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> everywhere(Flat(), np.array([True, False]))
+    False
+    """
+    return not space.largest(0.0 if np.all(holds) else 1.0)
+
+
 @dataclass(frozen=True)
-class Flat:
+class Flat(Undivided):
     """Euclidean space whose steps may be capped.
 
     Parameters
@@ -125,6 +153,12 @@ class Preconditioned:
 
     base: Space
     solve: Callable[[Array, Array], Array]
+
+    def total(self, part: Any) -> Any:
+        return self.base.total(part)
+
+    def largest(self, part: float) -> float:
+        return self.base.largest(part)
 
     def dot(self, a: Array, b: Array) -> float:
         return self.base.dot(a, b)

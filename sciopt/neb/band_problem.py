@@ -9,6 +9,7 @@ import numpy as np
 
 from sciopt.core.errors import InputError
 from sciopt.core.evaluation import Evaluation
+from sciopt.core.space import Undivided
 from sciopt.neb.align import project_out, rigid_bases
 from sciopt.neb.band import BandLaw, band_force, band_info
 
@@ -21,7 +22,7 @@ __all__ = ["BandProblem", "BandSpace"]
 
 
 @dataclass(frozen=True)
-class BandSpace:
+class BandSpace(Undivided):
     """The geometry of a band: x is the (M n,) flattened array of movable images, one block per image.
 
     Parameters

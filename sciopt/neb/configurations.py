@@ -10,6 +10,7 @@ import numpy as np
 
 from sciopt.core.errors import EvaluationFailed
 from sciopt.core.evaluation import Evaluation
+from sciopt.core.space import Undivided
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +24,7 @@ __all__ = ["ConfigurationSpace", "Configurations", "pulled"]
 
 
 @dataclass(frozen=True)
-class ConfigurationSpace:
+class ConfigurationSpace(Undivided):
     """The geometry of batches: x is (b n,), one block per configuration, b free to change from point to point."""
 
     coordinates: Coordinates

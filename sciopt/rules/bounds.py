@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from sciopt.core.errors import InputError
+from sciopt.core.space import everywhere
 
 if TYPE_CHECKING:
     from sciopt.core.box import Bounded
@@ -45,7 +46,7 @@ def widths(space: Bounded, x: Array, method: str) -> Array:
         When a bound is infinite or the bounds are in the wrong order.
     """
     width = column(space.upper, x) - column(space.lower, x)
-    if not (np.isfinite(width).all() and (width >= 0.0).all()):
+    if not everywhere(space, np.isfinite(width) & (width >= 0.0)):
         raise InputError(f"{method} needs finite bounds with lower <= upper for every variable; give the space both")
     return width
 
@@ -63,7 +64,8 @@ def restoration(space: Bounded, x: Array) -> Array | None:
     Acceptance tests promise a decrease from feasible points only, so that this step must not be judged by them.
     """
     step = space.project(x, space.lower, space.upper) - x
-    return step if space.length(step) > _TOLERANCE * max(1.0, float(np.abs(x).max(initial=0.0))) else None
+    size = space.largest(float(np.abs(x).max(initial=0.0)))
+    return step if space.length(step) > _TOLERANCE * max(1.0, size) else None
 
 
 def recent(values: tuple[float, ...], ev: Evaluation, window: int) -> tuple[float, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sciopt.core.rule import Proposal, Rule
+from sciopt.core.space import everywhere
 
 if TYPE_CHECKING:
     from sciopt.core.control import Limit
@@ -59,9 +60,9 @@ class FIRE(Rule):
     def propose(self, memory: Motion, here: Evaluation, limit: Limit, space: Space) -> Proposal:
         velocity, alpha = memory.velocity, memory.alpha
         force = space.sharp(here.x, here.force)
-        if np.all(limit.streak):
+        if everywhere(space, limit.streak != 0):
             velocity = _steer(velocity, force, alpha, space)
-            if np.all(limit.grown):
+            if everywhere(space, limit.grown):
                 alpha *= self.fade
         velocity = velocity + limit.size * force
         return Proposal(limit.size * velocity, Motion(velocity, alpha))
@@ -88,15 +89,14 @@ class FIRE2(Rule):
         return Motion(np.zeros_like(ev.x), self.alpha)
 
     def forget(self, memory: Motion) -> Motion:
-        undo = memory.velocity if memory.velocity.any() else None
-        return Motion(np.zeros_like(memory.velocity), self.alpha, 0, undo)
+        return Motion(np.zeros_like(memory.velocity), self.alpha, 0, memory.velocity)
 
     def propose(self, memory: Motion, here: Evaluation, limit: Limit, space: Space) -> Proposal:
-        if memory.undo is not None:
+        if memory.undo is not None and not everywhere(space, memory.undo == 0.0):
             return Proposal(-0.5 * limit.size * memory.undo, memory._replace(undo=None), correction=True)
         force = space.sharp(here.x, here.force)
         count = int(np.min(limit.streak))
-        alpha = memory.alpha * self.fade if np.all(limit.grown) else memory.alpha
+        alpha = memory.alpha * self.fade if everywhere(space, limit.grown) else memory.alpha
         velocity = memory.velocity + limit.size * force
         if self.abc:
             alpha = max(alpha, 1e-10)

@@ -10,6 +10,7 @@ import numpy as np
 from sciopt.core.control import Adaptive, Verdict
 from sciopt.core.errors import InputError
 from sciopt.core.rule import Proposal, Rule
+from sciopt.core.space import everywhere
 from sciopt.rules.bounds import bounded, widths
 from sciopt.rules.mma import approximate, rows
 from sciopt.rules.mma_subproblem import solve_separable
@@ -125,7 +126,8 @@ class GCMMA(Rule):
         scaled = rows(here, box, _NAME)
         tested = _values(here)
         # Curvatures that a rejected step raised hold for the point they were raised at.
-        known = memory.curvature if np.array_equal(memory.x, here.x) else np.full(tested.size, self.curvature)
+        retried = everywhere(space, np.array_equal(memory.x, here.x))
+        known = memory.curvature if retried else np.full(tested.size, self.curvature)
         # The budget is linear, and the approximation of a linear function is always conservative.
         curvature = np.full(scaled.sizes.size, _LEAST_CURVATURE)
         curvature[: tested.size] = np.maximum(known, _LEAST_CURVATURE)
@@ -136,8 +138,8 @@ class GCMMA(Rule):
         sizes = scaled.sizes[: tested.size]
         width = np.maximum(scaled.width, np.finfo(float).tiny)
         pull = (problem.above - problem.below) * (x - here.x) ** 2
-        distance = float(np.sum(pull / ((problem.above - x) * (x - problem.below) * width)))
-        rounding = _ROUNDING * (np.abs(tested) + sizes * here.x.size)
+        distance = float(space.total(np.sum(pull / ((problem.above - x) * (x - problem.below) * width))))
+        rounding = _ROUNDING * (np.abs(tested) + sizes * scaled.variables)
         promise = Promise(
             x=here.x,
             curvature=curvature[: tested.size],

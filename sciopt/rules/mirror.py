@@ -88,7 +88,8 @@ class MirrorDescent(Rule):
         box = bounded(space, _NAME)
         latent = self._latent(box, here.x)
         inside = self._point(box, latent)
-        if space.length(inside - here.x) > 0.1 * self.margin * float(np.max(widths(box, here.x, _NAME))):
+        widest = space.largest(float(np.max(widths(box, here.x, _NAME), initial=0.0)))
+        if space.length(inside - here.x) > 0.1 * self.margin * widest:
             return Proposal(inside - here.x, Latent(None, ()), correction=True)
         uphill = space.sharp(here.x, here.force)
         steepest = float(np.max(space.length(uphill)))
@@ -115,14 +116,15 @@ class MirrorDescent(Rule):
         if box.weights is None:
             return lower + width * share(0.0)
         weights = box.weights * width
-        room = box.capacity - float(box.weights @ lower)
+        room = box.capacity - float(box.total(box.weights @ lower))
 
         def excess(shift: float) -> tuple[float, float]:
             taken = share(shift)
-            return float(weights @ taken) - room, -float(weights @ (taken * (1.0 - taken)))
+            filled, fall = box.total(np.array([weights @ taken, weights @ (taken * (1.0 - taken))]))
+            return float(filled) - room, -float(fall)
 
         shift = 0.0
         if excess(0.0)[0] > 0.0:
-            highest = max(float(latent.max()), 0.0) + reach
+            highest = box.largest(float(latent.max(initial=0.0))) + reach
             shift = falling_root(excess, 0.0, 0.0, highest, 1e-13 * abs(box.capacity))
         return lower + width * share(shift)

@@ -39,12 +39,15 @@ class Rows(NamedTuple):
         (1 + m,) what they were divided by.
     width
         (n,) distance of the bounds.
+    variables
+        How many there are, over all ranks.
     """
 
     values: Array
     gradients: Array
     sizes: Array
     width: Array
+    variables: int
 
 
 class Multipliers(NamedTuple):
@@ -73,12 +76,13 @@ def rows(here: Evaluation, space: Bounded, method: str = _NAME) -> Rows:
         values.append(here.constraints)
         gradients.append(here.jacobian)
     if space.weights is not None and np.isfinite(space.capacity):
-        values.append(np.array([float(space.weights @ here.x) - space.capacity]))
+        values.append(np.array([float(space.total(space.weights @ here.x)) - space.capacity]))
         gradients.append(space.weights[None])
     stacked = np.concatenate(gradients)
-    sizes = np.abs(stacked) @ width / width.size
+    *sums, variables = space.total(np.append(np.abs(stacked) @ width, float(width.size)))
+    sizes = np.array(sums) / variables
     sizes = np.where(sizes > 0.0, sizes, 1.0)
-    return Rows(np.concatenate(values) / sizes, stacked / sizes[:, None], sizes, width)
+    return Rows(np.concatenate(values) / sizes, stacked / sizes[:, None], sizes, width, int(variables))
 
 
 def approximate(
@@ -99,8 +103,8 @@ def approximate(
     reach = np.minimum((1.0 - _KEEP_OFF) * distance, move * width)
     low = np.minimum(np.maximum(x - reach, space.lower), space.upper)
     high = np.maximum(np.minimum(x + reach, space.upper), space.lower)
-    bounds = (p[1:] + q[1:]) @ (1.0 / distance) - rows.values[1:]
-    return Separable(p, q, x - distance, x + distance, low, high, bounds, penalty)
+    bounds = space.total((p[1:] + q[1:]) @ (1.0 / distance)) - rows.values[1:]
+    return Separable(p, q, x - distance, x + distance, low, high, bounds, penalty, total=space.total)
 
 
 @dataclass(frozen=True)

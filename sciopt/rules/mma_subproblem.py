@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -73,6 +74,8 @@ class Separable:
         (m,) right hand sides.
     linear, quadratic
         Penalties c and d of the slack.
+    total
+        Sums arrays over ranks, where the variables are one rank's.
     """
 
     p: Array
@@ -84,6 +87,7 @@ class Separable:
     bounds: Array
     linear: float = 1000.0
     quadratic: float = 1.0
+    total: Callable[[Array], Array] = np.asarray
 
     def slack(self, multipliers: Array) -> Array:
         """(m,) the best slack for given multipliers."""
@@ -94,7 +98,7 @@ class Separable:
         return self._sums(1.0 / (self.above - x), 1.0 / (x - self.below))
 
     def _sums(self, up: Array, down: Array) -> Array:
-        return self.p @ up + self.q @ down
+        return self.total(self.p @ up + self.q @ down)
 
     def dual(self, multipliers: Array) -> _Dual:
         """The minimum over x and y of the Lagrangian."""
@@ -119,7 +123,7 @@ class Separable:
         up2, down2 = up * up, down * down
         softness = free / (2.0 * (dual.p * (up2 * up) + dual.q * (down2 * down)))
         rows = self.p[1:] * up2 - self.q[1:] * down2
-        return (rows * softness) @ rows.T + np.diag((dual.multipliers > self.linear) / self.quadratic)
+        return self.total((rows * softness) @ rows.T) + np.diag((dual.multipliers > self.linear) / self.quadratic)
 
 
 def solve_separable(problem: Separable, start: Array | None = None) -> Solution:

@@ -9,10 +9,12 @@ import numpy as np
 
 from sciopt.core.errors import InputError
 from sciopt.core.rule import Proposal, Rule
+from sciopt.core.space import everywhere
 from sciopt.rules.bounds import bounded, column, move_box
 from sciopt.rules.multiplier import falling_root
 
 if TYPE_CHECKING:
+    from sciopt.core.box import Bounded
     from sciopt.core.control import Limit
     from sciopt.core.evaluation import Evaluation
     from sciopt.core.space import Space
@@ -73,7 +75,7 @@ class OptimalityCriteria(Rule):
         box = bounded(space, _NAME)
         if box.weights is None or not np.isfinite(box.capacity):
             raise InputError(f"{_NAME} shares out a budget: give the space weights and a finite capacity")
-        if not np.all(np.asarray(box.lower) >= 0.0):
+        if not everywhere(space, np.asarray(box.lower) >= 0.0):
             raise InputError(f"{_NAME} multiplies variables, which must not be negative: give lower bounds >= 0")
         return ()
 
@@ -81,20 +83,22 @@ class OptimalityCriteria(Rule):
         box = bounded(space, _NAME)
         weights = column(1.0 if box.weights is None else box.weights, here.x)
         benefit = here.force / weights
-        largest = float(np.abs(benefit).max(initial=0.0))
+        largest = space.largest(float(np.abs(benefit).max(initial=0.0)))
         if largest == 0.0:
             return Proposal(np.zeros_like(here.x), memory)
         lower, upper = move_box(box, here.x, limit.size)
         lower = np.minimum(np.maximum(lower, self.xmin), upper)
         # Relative to the largest, benefits neither overflow nor depend on the scale of the objective.
         scaled = np.maximum(here.x, self.xmin) * np.maximum(benefit / largest, self.floor) ** self.eta
-        return Proposal(self._share(scaled, weights, lower, upper, box.capacity) - here.x, memory)
+        return Proposal(self._share(scaled, weights, lower, upper, box) - here.x, memory)
 
-    def _share(self, scaled: Array, weights: Array, lower: Array, upper: Array, capacity: float) -> Array:
+    def _share(self, scaled: Array, weights: Array, lower: Array, upper: Array, box: Bounded) -> Array:
         """``clip(scaled / lambda^eta)`` that uses up the capacity; solved for ``t = log(lambda^eta)``."""
-        least, most = float(weights @ lower), float(weights @ upper)
+        capacity = box.capacity
+        sums = box.total(np.array([weights @ lower, weights @ upper, weights @ scaled]))
+        least, most, total = (float(part) for part in sums)
         positive = scaled > 0.0
-        if least >= capacity or not positive.any():
+        if least >= capacity or everywhere(box, ~positive):
             return lower
         if most <= capacity:
             return upper
@@ -102,10 +106,11 @@ class OptimalityCriteria(Rule):
         def excess(t: float) -> tuple[float, float]:
             x = scaled * np.exp(-t)
             free = (x > lower) & (x < upper)
-            return float(weights @ np.clip(x, lower, upper)) - capacity, -float((weights * x) @ free)
+            filled, fall = box.total(np.array([weights @ np.clip(x, lower, upper), (weights * x) @ free]))
+            return float(filled) - capacity, -float(fall)
 
-        total = float(weights @ scaled)
-        low = float(np.log(scaled[positive] / np.maximum(upper[positive], np.finfo(float).tiny)).min())
+        ratio = np.log(scaled[positive] / np.maximum(upper[positive], np.finfo(float).tiny))
+        low = -box.largest(-float(ratio.min(initial=np.inf)))
         high = max(low, float(np.log(total / (capacity - least))))
         t = falling_root(excess, float(np.log(total / capacity)), low, high, 1e-12 * capacity)
         shared: Array = np.clip(scaled * np.exp(-t), lower, upper)

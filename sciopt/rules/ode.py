@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sciopt.core.evaluation import Evaluation
     from sciopt.core.method import State
     from sciopt.core.space import Space
+    from sciopt.core.types import Array
 
 __all__ = ["ErrorControl", "PseudoTime"]
 
@@ -28,7 +29,7 @@ class PseudoTime(Rule):
         direction = space.sharp(here.x, here.force)
         size = limit.size
         if size == 0.0:
-            largest = float(np.abs(direction).max())
+            largest = _largest(direction, space)
             size = 0.5 * np.sqrt(self.rtol) / largest if largest > 0 else 1.0
         return Proposal(size * direction, memory)
 
@@ -57,8 +58,8 @@ class ErrorControl:
         old = space.sharp(state.here.x, space.tangent(state.here.x, state.here.force))
         new = space.sharp(ev.x, space.tangent(ev.x, ev.force))
         size = space.dot(state.step, old) / space.dot(old, old)
-        error = max(float(np.abs(0.5 * size * (new - old)).max()), np.finfo(float).tiny)
-        before, after = float(np.abs(old).max()), float(np.abs(new).max())
+        error = max(_largest(0.5 * size * (new - old), space), np.finfo(float).tiny)
+        before, after = _largest(old, space), _largest(new, space)
         accept = after <= before * (1.0 - self.contraction * size) or (
             after <= before * self.growth and error <= self.rtol
         )
@@ -74,3 +75,7 @@ class ErrorControl:
 
     def failed(self, limit: Limit, blocks: tuple[int, ...]) -> Verdict:
         return Verdict(limit._replace(size=0.25 * float(np.asarray(limit.size)), streak=0), False)
+
+
+def _largest(vector: Array, space: Space) -> float:
+    return space.largest(float(np.abs(vector).max(initial=0.0)))

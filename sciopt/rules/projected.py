@@ -118,8 +118,9 @@ class ProjectedQuasiNewton(Rule):
         lower, upper = np.maximum(bounded.lower, x - size), np.minimum(bounded.upper, x + size)
         scale = memory.scale
         if scale is None:
-            steepest = np.abs(here.force / _metric(bounded, x)).max(initial=0.0)
-            scale = float(steepest / max(self.first * np.min(size), 1e-12)) or 1.0
+            steepest = space.largest(float(np.abs(here.force / _metric(bounded, x)).max(initial=0.0)))
+            tightest = -space.largest(-float(np.min(size, initial=np.inf)))
+            scale = float(steepest / max(self.first * tightest, 1e-12)) or 1.0
         model = self._model(memory, here.force, scale, bounded)
         step = bounded.minimize(model, x, lower, upper)
         if memory.s and space.dot(step, here.force) <= 0.0:
@@ -132,14 +133,13 @@ class ProjectedQuasiNewton(Rule):
     def _model(self, memory: Curvature, force: Array, scale: float, space: Bounded) -> Quadratic:
         metric = _metric(space, force)
         if not memory.s:
-            return Quadratic(force, scale, metric, np.zeros((0, force.size)), np.zeros((0, 0)))
+            return Quadratic(force, scale, metric, np.zeros((0, force.size)), np.zeros((0, 0)), space.total)
         s, y = np.array(memory.s), np.array(memory.y)
         scaled = scale * metric * s
-        sy = np.array([[space.dot(a, b) for b in y] for a in s])
-        sbs = np.array([[space.dot(a, b) for b in scaled] for a in s])
+        sy, sbs = space.total(np.array([[[np.vdot(a, b) for b in other] for a in s] for other in (y, scaled)]))
         lower = np.tril(sy, -1)
         middle = np.block([[sbs, lower], [lower.T, -np.diag(np.diag(sy))]])
-        return Quadratic(force, scale, metric, np.concatenate([scaled, y]), np.linalg.inv(middle))
+        return Quadratic(force, scale, metric, np.concatenate([scaled, y]), np.linalg.inv(middle), space.total)
 
 
 def _values(values: tuple[float, ...], ev: Evaluation, window: int) -> tuple[float, ...]:

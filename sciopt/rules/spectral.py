@@ -87,7 +87,7 @@ class SpectralProjectedGradient(Rule):
         steepest = float(np.max(space.length(uphill)))
         if steepest == 0.0:
             return Proposal(np.zeros_like(here.x), memory, 0.0)
-        unit = float(np.max(limit.size)) / steepest
+        unit = space.largest(float(np.max(limit.size, initial=0.0))) / steepest
         length = unit if memory.length is None else min(max(memory.length, _SHORTEST * unit), _LONGEST * unit)
         step = box.project(here.x + length * uphill, *move_box(box, here.x, limit.size)) - here.x
         return Proposal(step, memory._replace(length=length), space.dot(here.force, step))
