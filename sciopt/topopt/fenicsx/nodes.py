@@ -12,7 +12,7 @@ from sciopt.core.errors import InputError
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.fenicsx.loaded import MPI, dolfinx
 
-__all__ = ["Nodes", "function_space"]
+__all__ = ["Nodes", "by_unknown", "function_space"]
 
 Indices = NDArray[np.int64]
 
@@ -96,7 +96,7 @@ class Nodes:
         self.comm.Allreduce(MPI.IN_PLACE, high, MPI.MAX)
         return low, high
 
-    def total(self, part: float) -> float:
+    def total(self, part: float | np.integer[Any]) -> float:
         """Sum over all ranks."""
         return float(self.comm.allreduce(float(part)))
 
@@ -169,3 +169,9 @@ class Nodes:
         links = topology.connectivity(self.dim, dim)
         parts = np.asarray(links.array)[: links.offsets[self.owned_cells]].reshape(self.owned_cells, -1)
         return (vector.array[parts] > 0.0).any(axis=1) if self.owned_cells else np.zeros(0, dtype=bool)
+
+
+def by_unknown(nodal: Any) -> Any:
+    """Unknowns (…, c nodes), node by node, of an array (…, c, nodes)."""
+    *leading, components, nodes = nodal.shape
+    return np.ascontiguousarray(np.moveaxis(nodal, -2, -1)).reshape(*leading, components * nodes)

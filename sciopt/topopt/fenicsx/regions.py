@@ -3,8 +3,8 @@
 On a mesh a region is
 
 * the name of a physical group, or its number: of cells, facets, edges or points. Names of faces give way to it;
-* what `sciopt.topopt.regions` knows: a point, `Block`, `Ball`, functions of the coordinates, ``"all"``, names of faces of
-  the bounding box, ``"left"``, ``"top left"`` …; a `Line` selects the nodes that lie on it;
+* what `sciopt.topopt.regions` knows: a point, `Block`, `Ball`, functions of the coordinates, ``"all"``, names of faces
+  of the bounding box, ``"left"``, ``"top left"`` …; a `Line` selects the nodes that lie on it;
 * nodes or cells that were selected before, `Marked`;
 * a list of these; each must select something.
 
@@ -95,9 +95,9 @@ class MeshRegions:
         """What part of a total each node gets; the parts sum to one over all ranks.
 
         ``"consistent"`` is what a uniform density does to linear elements, ``∫ N_i``. Groups of facets, cells, edges
-        and points are loaded as what they are. Other nodes that make up whole cells are loaded as a body, otherwise those
-        that make up facets of the boundary as a surface, otherwise facets or edges of the mesh; what makes up none of
-        these is loaded as points, all nodes alike. ``"equal"`` gives all nodes alike in any case.
+        and points are loaded as what they are. Other nodes that make up whole cells are loaded as a body, otherwise
+        those that make up facets of the boundary as a surface, otherwise facets or edges of the mesh; what makes up
+        none of these is loaded as points, all nodes alike. ``"equal"`` gives all nodes alike in any case.
 
         Parameters
         ----------

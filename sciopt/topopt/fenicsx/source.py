@@ -13,7 +13,7 @@ from sciopt.core.errors import InputError
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.described import Described, Said
 from sciopt.topopt.fenicsx.groups import Groups, groups_of_tags
-from sciopt.topopt.fenicsx.nodes import Nodes, function_space
+from sciopt.topopt.fenicsx.nodes import Nodes, by_unknown, function_space
 from sciopt.topopt.fenicsx.read_mesh import GroupedMesh, mesh_from_model, read_mesh
 from sciopt.topopt.fenicsx.regions import MeshRegion, MeshRegions
 from sciopt.topopt.fenicsx.structure import MeshStructure
@@ -157,20 +157,17 @@ class FEniCSx(Described):
         said, at = self._now, self.regions.at
         held = at.touching(~said.void)[: at.owned]
 
-        def flat(nodal: Any) -> Any:
-            return np.ascontiguousarray(np.moveaxis(nodal, -2, -1)).reshape(*nodal.shape[:-2], -1)
-
         return MeshStructure(
             space=at.space,
             physics=self.model,
             material=(~said.void).astype(float),
             solid=said.solid,
-            fixed=flat(said.supports | ~held),
-            loads=flat(self.case_loads),
+            fixed=by_unknown(said.supports | ~held),
+            loads=by_unknown(self.case_loads),
             weights=self.weights_of_cases,
-            springs=flat(said.springs),
-            outputs=None if said.outputs is None else flat(said.outputs),
-            supports=flat(said.supports),
+            springs=by_unknown(said.springs),
+            outputs=None if said.outputs is None else by_unknown(said.outputs),
+            supports=by_unknown(said.supports),
         )
 
     def _nodes(self, where: Any, call: str) -> Mask:
@@ -191,8 +188,8 @@ class FEniCSx(Described):
         if len(flat) != 1:
             reach = ", ".join(f"{AXES[i]} from {low[i]:.4g} to {high[i]:.4g}" for i in range(self.dim))
             raise InputError(
-                f"symmetry: {where!r} is no plane across {' or '.join(AXES[: self.dim])} (it has {reach}); expected one, "
-                f"or name the components to hold with .fix(where, components)"
+                f"symmetry: {where!r} is no plane across {' or '.join(AXES[: self.dim])} (it has {reach}); expected "
+                f"one, or name the components to hold with .fix(where, components)"
             )
         return int(flat[0])
 
