@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FormSystem", "State"]
 
-STEPS = 25  # Newton steps of one attempt
+STEPS, BUDGET = 25, 100  # Newton steps of one attempt, and of all attempts at one state
 REFINEMENTS = 4  # solves of one linear equation; more than one where rounding or a loose Krylov solver asks for it
 SHORTEST = 2.0**-10  # fraction of a Newton step
 ARMIJO = 1e-4
@@ -97,7 +97,7 @@ class FormSystem:
         return np.where(self.tangent.free, force, 0.0)
 
     def equilibrium(self, load: Array, tol: float, guess: Array | None = None) -> State:
-        """Solve for the state under a `load` (unknowns,), to a relative residual of `tol`.
+        """Solve for the state under a `load` (unknowns,), to a residual of `tol` relative to that of u = 0.
 
         Newton's method with backtracking on the potential energy (on the residual where there is none), from `guess` or
         zero; where that stalls, the load grows step by step.
@@ -107,23 +107,9 @@ class FormSystem:
         EvaluationFailed
             On every rank, when no equilibrium was found.
         """
-        nothing = np.zeros(self.structure.unknowns)
-        start = self.residual(nothing, nothing)
-        scale = self._norm(start - np.where(self.tangent.free, load, 0.0))
-        if not np.isfinite(scale):
-            raise EvaluationFailed("the residual at u = 0 is not finite; regularize the energy there")
-        if scale == 0.0:
-            return State(nothing, 0.0, 0, 0)
-        target = tol * scale
-        spent = [0, 0]
-        try:
-            u, size = self._newton(nothing if guess is None else guess, load, target, spent)
-        except _Stalled as stalled:
-            if self.forms.linear:
-                raise EvaluationFailed(f"the linear equations were not solved: {stalled}") from stalled
-            log.debug("Newton's method stalled (%s): the load grows step by step", stalled)
-            u, size = self._load_steps(start, load, target, max(tol, ON_THE_WAY) * scale, spent)
-        return State(u, size / scale, spent[0], spent[1])
+        # Line searches look where energies overflow.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._equilibrium(load, tol, guess)
 
     def adjoint(self, load: Array, tol: float, guess: Array | None = None) -> tuple[Array, int]:
         """Solve ``(dF/du)^T x = load`` (unknowns,) at the state of the forms; also the iterations it took.
@@ -161,11 +147,30 @@ class FormSystem:
             slope = slope + self._vector(self.forms.objective_modulus_slope)
         return slope[self._cells]
 
+    def _equilibrium(self, load: Array, tol: float, guess: Array | None) -> State:
+        nothing = np.zeros(self.structure.unknowns)
+        start = self.residual(nothing, nothing)
+        scale = self._norm(start - np.where(self.tangent.free, load, 0.0))
+        if not np.isfinite(scale):
+            raise EvaluationFailed("the residual at u = 0 is not finite; regularize the energy there")
+        if scale == 0.0:
+            return State(nothing, 0.0, 0, 0)
+        target = tol * scale
+        spent = [0, 0]
+        try:
+            u, size = self._newton(nothing if guess is None else guess, load, target, spent)
+        except _Stalled as stalled:
+            if self.forms.linear:
+                raise EvaluationFailed(f"the linear equations were not solved: {stalled}") from stalled
+            log.debug("Newton's method stalled (%s): the load grows step by step", stalled)
+            u, size = self._load_steps(start, load, target, max(tol, ON_THE_WAY) * scale, spent)
+        return State(u, size / scale, spent[0], spent[1])
+
     def _newton(self, u: Array, load: Array, target: float, spent: list[int]) -> tuple[Array, float]:
         u = np.where(self.tangent.free, u, 0.0)
         force = self.residual(u, load)
         size = self._norm(force)
-        for _ in range(REFINEMENTS if self.forms.linear else STEPS):
+        for _ in range(REFINEMENTS if self.forms.linear else min(STEPS, BUDGET - spent[0])):
             if size <= target:
                 return u, size
             if not np.isfinite(size):
@@ -220,7 +225,7 @@ class FormSystem:
                 u, size = self._newton(u, pull, target if reach == 1.0 else on_the_way, spent)
             except _Stalled as stalled:
                 share *= 0.5
-                if share < LEAST_SHARE:
+                if share < LEAST_SHARE or spent[0] >= BUDGET:
                     raise EvaluationFailed(
                         f"no equilibrium beyond {100 * done:.0f} % of the load after {spent[0]} Newton steps: {stalled}"
                     ) from stalled

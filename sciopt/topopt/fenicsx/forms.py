@@ -39,7 +39,7 @@ class Forms:
     E
         Modulus of every cell (a function on DG0).
     energy
-        The stored energy, or None where a residual was given.
+        The stored energy; None where a residual was given, and for linear physics.
     residual
         F(u, E; v), linear in v: the derivative of the energy.
     jacobian
@@ -122,8 +122,9 @@ class Forms:
         jacobian = _differentiated(role, force, u, step)
         if jacobian.empty():
             raise InputError(f"the {role} is linear in u, which leaves no equilibrium to solve for")
+        linear = u not in jacobian.coefficients()
         parts = {
-            "energy": stored,
+            "energy": None if linear else stored,
             "residual": force,
             "jacobian": jacobian,
             "residual_modulus_slope": _differentiated(role, work, E, cell),
@@ -148,7 +149,7 @@ class Forms:
                 name: None if part is None else compiled(part, name.split("_")[0], mesh.comm)
                 for name, part in parts.items()
             },
-            linear=u not in jacobian.coefficients(),
+            linear=linear,
             symmetric=stored is not None,
             signature=hashlib.sha256(signatures.encode()).hexdigest()[:16],
         )
@@ -180,7 +181,8 @@ def _asked(role: str, function: Any, states: dict[str, Any], mesh: Any) -> Any:
         # UFL would ask this at compilation only, where it looks like a failed compiler; its exception is no Exception.
         arities = ufl.algorithms.check_arities
         try:
-            arities.check_form_arity(ufl.algorithms.expand_derivatives(form), tuple(arguments))
+            real = ufl.algorithms.remove_complex_nodes.remove_complex_nodes(ufl.algorithms.expand_derivatives(form))
+            arities.check_form_arity(real, tuple(arguments))
         except (Exception, arities.ArityMismatch) as error:
             raise InputError(f"{call} is not linear in the test function v in every term: {error}") from error
     return form

@@ -80,9 +80,9 @@ class Tangent:
         if self._sprung:
             self._matrix.setDiagonal(self._springs, addv=PETSc.InsertMode.ADD_VALUES)
             self._matrix.assemble()
-        self._operators = {False: self._matrix}
-        for (_, flipped), krylov in self._krylov.items():
-            krylov.setOperators(self._operator(flipped))
+        # Garbage collectors of different ranks destroy at different times; what is collective is destroyed at once.
+        if True in self._operators:
+            self._operators.pop(True).destroy()
 
     def solve(self, load: Array, tol: float, transpose: bool = False) -> tuple[Array, int]:
         """Solve ``K x = load`` (or with the transpose) for an (unknowns,) right-hand side, from zero.
@@ -111,7 +111,9 @@ class Tangent:
             residual = self._norm(load - self.apply(x, transpose)) / size
             if residual <= 1.1 * tol:
                 return x, iterations
-            reason = self._krylov.pop(("multigrid", self._flipped("multigrid", transpose))).getConvergedReason()
+            failed = self._krylov.pop(("multigrid", self._flipped("multigrid", transpose)))
+            reason = failed.getConvergedReason()
+            failed.destroy()
             if self.dofs > LAST_RESORT[self.structure.dim]:
                 raise EvaluationFailed(
                     f"the multigrid solver reached a relative residual of {residual:.1e}, not {tol:.1e} (PETSc says "
@@ -146,6 +148,7 @@ class Tangent:
         if (kind, flipped) not in self._krylov:
             self._krylov[kind, flipped] = self._solver(kind, flipped)
         krylov = self._krylov[kind, flipped]
+        krylov.setOperators(self._operator(flipped))
         krylov.setTolerances(rtol=tol, atol=0.0, divtol=1e30, max_it=ITERATIONS)
         self._left.array[:] = load
         (krylov.solveTranspose if transpose and not flipped else krylov.solve)(self._left, self._right)
@@ -157,7 +160,7 @@ class Tangent:
 
     def _operator(self, flipped: bool) -> Any:
         if flipped not in self._operators:
-            self._operators[flipped] = self._matrix.transpose()
+            self._operators[flipped] = self._matrix.transpose(PETSc.Mat())
         return self._operators[flipped]
 
     def _solver(self, kind: str, flipped: bool) -> Any:
