@@ -27,7 +27,7 @@ def headline(task: Task, problem: TopologyProblem) -> str:
     """What is about to be solved, on one line."""
     structure, law = problem.structure, problem.material
     words = [
-        f"{task.name}: {_size(problem)} elements, {problem.system.dofs} unknowns ({problem.system.solver})",
+        f"{task.name}: {_extent(problem)}, {problem.system.dofs} unknowns ({problem.system.solver})",
         f"compliance up to {task.limit:g}" if task.limit is not None else f"volume {task.volume:.4g}",
         f"{type(problem.filter).__name__.lower()} filter of radius {problem.filter.radius:g}",
         f"SIMP, p = {law.p:g}" if isinstance(law, SIMP) else f"RAMP, q = {law.q:g}",
@@ -46,12 +46,14 @@ class Progress:
     """One line per evaluation, after those of the educational codes.
 
     It.: evaluation; Obj.: objective; Vol.: filled share; ch.: largest change of a variable; then the run it belongs
-    to, its grid, the penalty of the material, the sharpness of the projection if there is one, how far a constraint is
-    exceeded if there is one, and what everything so far has cost in solves on the finest grid.
+    to, its grid (of a mesh the number of cells), the penalty of the material, the sharpness of the projection if there
+    is one, how far a constraint is exceeded if there is one, and what everything so far has cost in solves on the
+    finest grid.
     """
 
     def __init__(self, problem: TopologyProblem) -> None:
-        self._width = len(_size(problem, "x"))
+        self._mesh = _is_mesh(problem)
+        self._width = len(_size(problem))
         self._projected, self._constrained = problem.projection is not None, problem.constrained
 
     def __call__(self, visit: Visit) -> None:
@@ -61,7 +63,7 @@ class Progress:
         value = f"{record.objective:12.4f}" if size == 0.0 or 1e-2 <= size < 1e6 else f"{record.objective:12.4e}"
         words = [
             f"It.:{record.evaluation:5d} Obj.:{value} Vol.:{record.volume:6.3f} ch.:{record.change:6.3f}",
-            f"stage:{record.stage:3d} grid: {_size(visit.problem, 'x'):>{self._width}}",
+            f"stage:{record.stage:3d} {'mesh' if self._mesh else 'grid'}: {_size(visit.problem):>{self._width}}",
             f"{'p' if isinstance(law, SIMP) else 'q'}:{penalty:5.2f}",
         ]
         if self._projected:
@@ -105,8 +107,8 @@ class Frames:
             write_animation(path, self._structure, densities, captions)
 
 
-def report(found: DesignResult, folder: Path) -> str:
-    """What was found, why it ended, what it cost and where it is, in lines."""
+def report(found: DesignResult, folder: Path | None) -> str:
+    """What was found, why it ended, what it cost and, if `folder` is known here, where it is, in lines."""
     solves, equivalents = found.calls["solves"], found.calls["equivalents"]
     grids = "" if solves == equivalents else f" ({solves:.0f} on all grids)"
     lines = [f"{'objective':13s} {found.objective:.6g}"]
@@ -124,9 +126,27 @@ def report(found: DesignResult, folder: Path) -> str:
         f"{'converged' if found.converged else 'NOT CONVERGED':13s} {found.reason}",
     ]
     lines += [f"{'warning':13s} {sentence}" for sentence in found.warnings]
-    names = sorted(file.name for file in folder.iterdir() if file.is_file())
-    return "\n".join([*lines, f"written to {folder}/ ({', '.join(names)})"])
+    if folder is not None:
+        names = sorted(file.name for file in folder.iterdir() if file.is_file())
+        lines.append(f"written to {folder}/ ({', '.join(names)})")
+    return "\n".join(lines)
 
 
-def _size(problem: TopologyProblem, between: str = " x ") -> str:
-    return between.join(map(str, problem.structure.shape))
+def _extent(problem: TopologyProblem) -> str:
+    """How many elements there are, and on how many ranks."""
+    structure = problem.structure
+    if not _is_mesh(problem):
+        return f"{' x '.join(map(str, structure.shape))} elements"
+    ranks = structure.comm.size
+    cell = structure.mesh.topology.cell_type.name
+    name = {"tetrahedron": "tetrahedra", "hexahedron": "hexahedra"}.get(cell, f"{cell}s")
+    return f"{structure.elements} {name} on {ranks} rank{'s' * (ranks > 1)}"
+
+
+def _size(problem: TopologyProblem) -> str:
+    """Elements along each axis, or cells of a mesh."""
+    return str(problem.structure.elements) if _is_mesh(problem) else "x".join(map(str, problem.structure.shape))
+
+
+def _is_mesh(problem: TopologyProblem) -> bool:
+    return hasattr(problem.structure, "mesh")

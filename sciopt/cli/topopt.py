@@ -18,10 +18,15 @@ import typer
 from sciopt.core.errors import InputError
 
 if TYPE_CHECKING:
+    from sciopt.cli.ranks import Ranks
     from sciopt.topopt.runner import Visit
     from sciopt.topopt.task import Task
 
 __all__ = ["topopt"]
+
+_BACKENDS = ("auto", "grid", "fenicsx")
+# What `FEniCSx.read` reads.
+_MESHES = (".msh", ".xdmf", ".step", ".stp")
 
 
 def _list(wanted: bool) -> None:
@@ -80,6 +85,10 @@ def topopt(
     ] = None,
     max_solves: Annotated[float | None, typer.Option(help="Budget in solves on the finest grid.")] = None,
     solver: Annotated[str | None, typer.Option(help="auto, multigrid or direct.")] = None,
+    backend: Annotated[
+        str,
+        typer.Option(help="grid, or fenicsx: meshes, on any number of MPI ranks; auto: fenicsx for files with [mesh]."),
+    ] = "auto",
     out: Annotated[Path | None, typer.Option("--out", help="Run folder; named after the problem.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder.")] = False,
     iterations: Annotated[bool, typer.Option("--iterations", help="Keep every accepted design in the folder.")] = False,
@@ -89,44 +98,69 @@ def topopt(
 ) -> int:
     """Optimize the topology of a structure: least compliance, mechanisms, heat, least volume."""
     from sciopt.cli.design_report import Frames, Progress, headline, report
+    from sciopt.cli.ranks import on_ranks
     from sciopt.run_files import refuse_existing_run
 
-    task = _named(problem, size)
-    task = _material(_filter(task, filter, radius), penalty)
-    task = _projected(task, projection, robust)
-    said: dict[str, Any] = {
-        "volume": volume,
-        "method": method,
-        "stop": stop,
-        "max_solves": max_solves,
-        "solver": solver,
-    }
-    task = replace(task, **{name: value for name, value in said.items() if value is not None})
-    if volume is not None and task.kind == "minimum-volume":
-        raise InputError("--volume: this problem minimizes the volume; change [objective] limit instead")
-    if symmetry is not None:
-        task = replace(task, symmetry=tuple(letter for letter in symmetry if letter not in ", "))
-    if option:
-        task = replace(task, options={**task.options, **dict(_option(word) for word in option)})
-    folder = Path(task.name) if out is None else out
-    if not resume:
-        refuse_existing_run(folder)
-    with _threads(threads), _interruptible() as interrupted:
-        task.check_method()
-        posed = task.problem()
-        if not quiet:
-            print(headline(task, posed))
-        observers: list[Any] = [] if quiet else [Progress(posed)]
-        frames = Frames(posed) if gif else None
-        observers += [frames] if frames is not None else []
-        with _warnings_in_the_report():
-            found = task.optimize(
-                posed, out=folder, resume=resume, iterations=iterations, callback=[*observers, interrupted]
-            )
-    if frames is not None:
-        frames.write(folder / "evolution.gif")
-    print(report(found, folder))
-    return 0 if found.converged else 2
+    mesh = _on_mesh(problem, backend)
+    with on_ranks(mesh) as ranks:
+        if mesh and gif:
+            raise InputError("--gif: animations are drawn on grids only; open the run folder's files in ParaView")
+        task = _named(problem, size)
+        task = _material(_filter(task, filter, radius), penalty)
+        task = _projected(task, projection, robust)
+        said: dict[str, Any] = {
+            "volume": volume,
+            "method": method,
+            "stop": stop,
+            "max_solves": max_solves,
+            "solver": solver,
+        }
+        task = replace(task, **{name: value for name, value in said.items() if value is not None})
+        if volume is not None and task.kind == "minimum-volume":
+            raise InputError("--volume: this problem minimizes the volume; change [objective] limit instead")
+        if symmetry is not None:
+            task = replace(task, symmetry=tuple(letter for letter in symmetry if letter not in ", "))
+        if option:
+            task = replace(task, options={**task.options, **dict(_option(word) for word in option)})
+        folder = Path(task.name) if out is None else out
+        if not resume:
+            with ranks.together():
+                refuse_existing_run(folder)
+        with _threads(threads), _interruptible(ranks) as interrupted:
+            task.check_method()
+            task = task.on_mesh() if mesh else task
+            posed = task.problem()
+            if not quiet:
+                print(headline(task, posed))
+            observers: list[Any] = [] if quiet else [Progress(posed)]
+            frames = Frames(posed) if gif else None
+            observers += [frames] if frames is not None else []
+            with _warnings_in_the_report():
+                found = task.optimize(
+                    posed, out=folder, resume=resume, iterations=iterations, callback=[*observers, interrupted]
+                )
+        if frames is not None:
+            frames.write(folder / "evolution.gif")
+        print(report(found, folder if ranks.first else None))
+        return 0 if found.converged else 2
+
+
+def _on_mesh(problem: str, backend: str) -> bool:
+    """Whether the problem is solved on a dolfinx mesh."""
+    from sciopt.topopt.task_file import names_mesh
+
+    if backend not in _BACKENDS:
+        raise InputError(f"--backend is {backend!r}; expected one of {', '.join(_BACKENDS)}")
+    if problem.lower().endswith(_MESHES):
+        raise InputError(
+            f"{problem} is a mesh, which nothing holds or loads yet; say so in a file problem.toml with the sections "
+            f'[mesh] file = "{Path(problem).name}", [[support]] where = "left", and [[load]] where = "right", '
+            f"force = [0, -1], where names of physical groups will do, too"
+        )
+    given = problem.endswith(".toml") and names_mesh(problem)
+    if given and backend == "grid":
+        raise InputError(f"--backend grid: {problem} has a [mesh]; leave the option out")
+    return given or backend == "fenicsx"
 
 
 def _named(problem: str, size: str | None) -> Task:
@@ -138,7 +172,7 @@ def _named(problem: str, size: str | None) -> Task:
 
     if problem.endswith(".toml") or "/" in problem:
         if size is not None:
-            raise InputError(f"--size: {problem} says its own; change [grid] size there")
+            raise InputError(f"--size: {problem} says its own; change [grid] size or the mesh there")
         return read_task(problem)
     found = structure_problem(problem, *_counts(size))
     return Task(
@@ -227,10 +261,11 @@ def _warnings_in_the_report() -> Iterator[None]:
 class _Interrupted:
     """Ends a run after the evaluation under way once Ctrl-C was pressed; twice, and it ends at once."""
 
-    pressed = False
+    def __init__(self, ranks: Ranks) -> None:
+        self.ranks, self.pressed = ranks, False
 
     def __call__(self, visit: Visit) -> None:
-        if self.pressed:
+        if self.ranks.any(self.pressed):
             raise StopIteration("interrupted by the user")
 
     def press(self, number: int, frame: FrameType | None) -> None:
@@ -241,8 +276,8 @@ class _Interrupted:
 
 
 @contextmanager
-def _interruptible() -> Iterator[_Interrupted]:
-    interrupted = _Interrupted()
+def _interruptible(ranks: Ranks) -> Iterator[_Interrupted]:
+    interrupted = _Interrupted(ranks)
     before = signal.signal(signal.SIGINT, interrupted.press)
     try:
         yield interrupted

@@ -1,11 +1,11 @@
-"""A design task as data: a grid, what is minimized on it, and how."""
+"""A design task as data: a grid or mesh, what is minimized on it, and how."""
 
 from __future__ import annotations
 
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from sciopt.core.errors import InputError
@@ -22,8 +22,11 @@ from sciopt.topopt.toml_table import suggestion
 
 if TYPE_CHECKING:
     from sciopt.topopt.builder import Grid
+    from sciopt.topopt.fenicsx.source import FEniCSx
+    from sciopt.topopt.fenicsx.structure import MeshStructure
     from sciopt.topopt.problem import TopologyProblem
     from sciopt.topopt.result import DesignResult
+    from sciopt.topopt.structure import Structure
 
 __all__ = ["FILTERS", "OBJECTIVES", "SOLVERS", "Task", "task_options"]
 
@@ -41,7 +44,7 @@ class Task:
     name
         What the task is called.
     grid
-        Supports, loads and passive regions.
+        Supports, loads and passive regions of a grid or a mesh; or a structure.
     kind
         ``"compliance"``, ``"heat"``, ``"mechanism"`` or ``"minimum-volume"``.
     volume
@@ -63,7 +66,7 @@ class Task:
     """
 
     name: str
-    grid: Grid
+    grid: Grid | FEniCSx | Structure | MeshStructure
     kind: str = "compliance"
     volume: float = 0.5
     limit: float | None = None
@@ -106,6 +109,15 @@ class Task:
         raise InputError(
             f"kind is {self.kind!r}{suggestion(self.kind, OBJECTIVES)}; expected one of {', '.join(OBJECTIVES)}"
         )
+
+    def on_mesh(self) -> Task:
+        """The same task on a dolfinx mesh, of the same elements if it is one on a grid."""
+        from sciopt.topopt.builder import Grid
+        from sciopt.topopt.fenicsx.from_grid import mesh_source
+        from sciopt.topopt.structure import Structure
+
+        found = self.grid.structure() if isinstance(self.grid, Grid) else self.grid
+        return replace(self, grid=mesh_source(found)) if isinstance(found, Structure) else self
 
     def check_method(self) -> None:
         """Refuse unknown methods, options, stops and solvers before anything is spent.

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sciopt.core.errors import InputError
 from sciopt.topopt.builder import Grid
@@ -20,12 +20,17 @@ from sciopt.topopt.material import RAMP, SIMP
 from sciopt.topopt.methods import DESIGN_METHODS
 from sciopt.topopt.optimize import STOPS
 from sciopt.topopt.task import FILTERS, OBJECTIVES, SOLVERS, Task, task_options
-from sciopt.topopt.toml_regions import RegionReader
+from sciopt.topopt.toml_regions import GridRegions, RegionReader, Selector
 from sciopt.topopt.toml_table import Table, number, suggestion
 
-__all__ = ["read_task"]
+if TYPE_CHECKING:
+    from sciopt.topopt.fenicsx.source import FEniCSx
 
-_SINGLE = ("grid", "cases", "objective", "filter", "material", "projection", "design", "solver", "optimizer")
+    Source = Grid | FEniCSx
+
+__all__ = ["names_mesh", "read_task"]
+
+_SINGLE = ("grid", "mesh", "cases", "objective", "filter", "material", "projection", "design", "solver", "optimizer")
 _REPEATED = ("support", "load", "source", "spring", "output", "passive")
 
 
@@ -35,13 +40,13 @@ def read_task(path: str | Path) -> Task:
     Parameters
     ----------
     path
-        The file. Masks it names are looked for beside it.
+        The file. Masks and meshes it names are looked for beside it.
 
     Raises
     ------
     InputError
         For a file that cannot be read, unknown sections and keys, values of the wrong kind, and whatever makes no
-        sense on the grid: one sentence that begins with the file and names ``section.key``.
+        sense on the grid or mesh: one sentence that begins with the file and names ``section.key``.
     """
     path = Path(path)
     try:
@@ -53,6 +58,15 @@ def read_task(path: str | Path) -> Task:
     with _beginning(f"{path}: "):
         _check_sections(content)
         return _Reader(content, path).task()
+
+
+def names_mesh(path: str | Path) -> bool:
+    """Whether a TOML file has a section ``[mesh]``, whatever else may be wrong with it."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    return any(line.partition("#")[0].strip() == "[mesh]" for line in lines)
 
 
 def _check_sections(content: dict[str, Any]) -> None:
@@ -68,17 +82,23 @@ def _check_sections(content: dict[str, Any]) -> None:
             raise InputError(f"{name} is {what}; expected one section [{name}]")
         if name in _REPEATED and not (isinstance(section, list) and all(isinstance(item, dict) for item in section)):
             raise InputError(f"{name} is not a list of tables; write [[{name}]] with two brackets")
-    if "grid" not in content:
-        raise InputError("[grid] is missing; it needs at least a size, for example [grid] size = [60, 20]")
+    if "grid" in content and "mesh" in content:
+        raise InputError("there are both [grid] and [mesh]; a structure is made of one of the two")
+    if "grid" not in content and "mesh" not in content:
+        raise InputError(
+            "[grid] is missing; it needs at least a size, for example [grid] size = [60, 20]; or name a mesh, "
+            'for example [mesh] file = "part.msh"'
+        )
 
 
 class _Reader:
     def __init__(self, content: dict[str, Any], path: Path) -> None:
         self.content, self.path = content, path
+        self.base = "mesh" if "mesh" in content else "grid"
 
     def task(self) -> Task:
-        grid = self._grid()
-        regions = RegionReader(grid.lattice, self.path.parent)
+        grid, selector = self._mesh() if self.base == "mesh" else self._grid()
+        regions = RegionReader(selector, self.path.parent)
         heat = grid.physics == "heat"
         for table in self._repeated("passive"):
             grid = _passive(grid, regions, table)
@@ -88,7 +108,9 @@ class _Reader:
             for table in self._repeated(name):
                 if (name == "source") is not heat:
                     used = "[[source]]" if heat else "[[load]]"
-                    raise InputError(f"{name}: a grid with physics = {grid.physics!r} has no [[{name}]]; use {used}")
+                    raise InputError(
+                        f"{name}: a {self.base} with physics = {grid.physics!r} has no [[{name}]]; use {used}"
+                    )
                 grid = _load(grid, regions, table, heat)
         for table in self._repeated("spring"):
             grid = _spring(grid, regions, table)
@@ -115,7 +137,7 @@ class _Reader:
         for entry, content in enumerate(entries, 1):
             yield Table(content, name, entry if len(entries) > 1 else None)
 
-    def _grid(self) -> Grid:
+    def _grid(self) -> tuple[Source, Selector]:
         table = self._single("grid")
         size = table.raw("size")
         if not isinstance(size, list) or len(size) not in (2, 3):
@@ -127,13 +149,26 @@ class _Reader:
         edges = table.numbers("spacing") if isinstance(spacing, list) else [table.number("spacing", 1.0)] * len(size)
         if len(edges) != len(size) or min(edges) <= 0.0:
             raise InputError(f"grid.spacing is {spacing!r}; expected a positive length, or one for each of the axes")
-        physics = table.word("physics", ("elasticity", "heat"), "elasticity")
-        nu, plane = table.number("nu", 0.3), table.word("plane", ("stress", "strain"), "stress")
+        model = _model(table)
         table.finish()
         with _beginning("grid: "):
-            return Grid(*size, spacing=edges, physics=physics, nu=nu, plane=plane)
+            grid = Grid(*size, spacing=edges, **model)
+        return grid, GridRegions(grid.lattice)
 
-    def _weights(self, grid: Grid) -> Grid:
+    def _mesh(self) -> tuple[Source, Selector]:
+        # FEniCSx is loaded for those who ask for a mesh only.
+        from sciopt.topopt.fenicsx.source import FEniCSx
+
+        table = self._single("mesh")
+        file = self.path.parent / table.text("file")
+        size = table.number("size") if table.says("size") else None
+        model = _model(table)
+        table.finish()
+        with _beginning("mesh: "):
+            mesh = FEniCSx.read(file, size=size, **model)
+        return mesh, mesh.regions
+
+    def _weights(self, grid: Source) -> Source:
         table = self._single("cases")
         if not table.says("weights"):
             table.finish()
@@ -159,7 +194,7 @@ class _Reader:
         kind = table.word("kind", OBJECTIVES, "heat" if heat else "compliance")
         if heat is not (kind == "heat"):
             raise InputError(
-                f"objective.kind is {kind!r}, but grid.physics is {'heat' if heat else 'elasticity'!r}; "
+                f"objective.kind is {kind!r}, but {self.base}.physics is {'heat' if heat else 'elasticity'!r}; "
                 f"{'conductors' if heat else 'elastic structures'} need "
                 f"{'kind = heat' if heat else 'compliance, mechanism or minimum-volume'}"
             )
@@ -177,10 +212,13 @@ class _Reader:
         table.finish()
         return found
 
-    def _filter(self, grid: Grid) -> Filter:
+    def _filter(self, grid: Source) -> Filter:
         table = self._single("filter")
         kind = table.word("kind", tuple(FILTERS), "density")
-        radius = table.number("radius", LEAST_RADIUS * max(grid.lattice.spacing))
+        if table.says("radius"):
+            radius = table.number("radius")
+        else:
+            radius = LEAST_RADIUS * max(grid.structure().spacing)
         table.finish()
         if radius <= 0.0:
             raise InputError(f"filter.radius is {radius}; expected a positive length")
@@ -232,14 +270,23 @@ class _Reader:
         return task
 
 
-def _passive(grid: Grid, regions: RegionReader, table: Table) -> Grid:
+def _model(table: Table) -> dict[str, Any]:
+    """The equations, which grids and meshes are told in the same words."""
+    return {
+        "physics": table.word("physics", ("elasticity", "heat"), "elasticity"),
+        "nu": table.number("nu", 0.3),
+        "plane": table.word("plane", ("stress", "strain"), "stress"),
+    }
+
+
+def _passive(grid: Source, regions: RegionReader, table: Table) -> Source:
     kind = table.word("kind", ("solid", "void"))
     where = regions.elements(table.raw("where"), table.label("where"))
     table.finish()
     return grid.solid(where) if kind == "solid" else grid.void(where)
 
 
-def _support(grid: Grid, regions: RegionReader, table: Table) -> Grid:
+def _support(grid: Source, regions: RegionReader, table: Table) -> Source:
     where = regions.nodes(table.raw("where"), table.label("where"))
     components = table.text("components", "all")
     table.finish()
@@ -247,7 +294,7 @@ def _support(grid: Grid, regions: RegionReader, table: Table) -> Grid:
         return grid.fix(where, components)
 
 
-def _load(grid: Grid, regions: RegionReader, table: Table, heat: bool) -> Grid:
+def _load(grid: Source, regions: RegionReader, table: Table, heat: bool) -> Source:
     where = regions.nodes(table.raw("where"), table.label("where"))
     case = table.raw("case", 0)
     if not isinstance(case, str | int) or isinstance(case, bool):
@@ -261,7 +308,7 @@ def _load(grid: Grid, regions: RegionReader, table: Table, heat: bool) -> Grid:
         return (grid.source if heat else grid.load)(where, total, str(case), spread)
 
 
-def _spring(grid: Grid, regions: RegionReader, table: Table) -> Grid:
+def _spring(grid: Source, regions: RegionReader, table: Table) -> Source:
     where = regions.nodes(table.raw("where"), table.label("where"))
     stiffness, components = table.number("stiffness"), table.text("components", "all")
     table.finish()
@@ -269,7 +316,7 @@ def _spring(grid: Grid, regions: RegionReader, table: Table) -> Grid:
         return grid.spring(where, stiffness, components)
 
 
-def _output(grid: Grid, regions: RegionReader, table: Table) -> Grid:
+def _output(grid: Source, regions: RegionReader, table: Table) -> Source:
     where = regions.nodes(table.raw("where"), table.label("where"))
     direction = table.raw("direction")
     if not isinstance(direction, str):

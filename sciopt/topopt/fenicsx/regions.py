@@ -13,7 +13,7 @@ Where cells are asked for, a group of facets or a face of the box stands for the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,13 +130,20 @@ class MeshRegions:
                         break
         return found / self.at.total(found.sum())
 
+    # Physical groups take the place of masks.
+    has_groups = True
+
+    def check(self, where: MeshRegion, what: str, field: str) -> None:
+        """Refuse what selects no ``"nodes"``, or no ``"cells"``."""
+        (self.nodes if what == "nodes" else self.cells)(where, field)
+
     def outside(self, where: MeshRegion, what: str, field: str) -> Marked:
         """All ``"nodes"`` or ``"cells"`` but those of a region."""
         if what == "nodes":
             return Marked(nodes=~self.nodes(where, field))
         return Marked(cells=~self.cells(where, field))
 
-    def common(self, parts: list[MeshRegion], what: str, field: str) -> Marked:
+    def common(self, parts: Sequence[MeshRegion], what: str, field: str) -> Marked:
         """The ``"nodes"`` or ``"cells"`` that several regions have in common."""
         if what == "nodes":
             return Marked(nodes=np.logical_and.reduce([self.nodes(part, field) for part in parts]))

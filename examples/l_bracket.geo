@@ -1,0 +1,30 @@
+// The mesh of l_bracket.toml: gmsh -2 l_bracket.geo -o l_bracket.msh
+// Lengths are in millimetres.
+h = 3;
+Point(1) = {0, 0, 0, h};
+Point(2) = {100, 0, 0, h};
+Point(3) = {100, 24, 0, h};
+Point(4) = {100, 40, 0, h};
+Point(5) = {88, 40, 0, h};
+Point(6) = {40, 40, 0, h};
+Point(7) = {40, 100, 0, h};
+Point(8) = {0, 100, 0, h};
+Point(9) = {88, 24, 0, h};
+Line(1) = {1, 2};
+Line(2) = {2, 3};
+Line(3) = {3, 4};
+Line(4) = {4, 5};
+Line(5) = {5, 6};
+Line(6) = {6, 7};
+Line(7) = {7, 8};
+Line(8) = {8, 1};
+Line(9) = {3, 9};
+Line(10) = {9, 5};
+Curve Loop(1) = {1, 2, 9, 10, 5, 6, 7, 8};
+Plane Surface(1) = {1};
+Curve Loop(2) = {3, 4, -10, -9};
+Plane Surface(2) = {2};
+Physical Curve("clamp") = {7};
+Physical Curve("load") = {4};
+Physical Surface("arm") = {1};
+Physical Surface("pad") = {2};
