@@ -241,7 +241,7 @@ def _price(penalized: float, linear: float) -> float:
 
 def _solid(problem: TopologyProblem) -> float:
     structure = problem.structure
-    return float(structure.material[structure.solid].sum() * np.prod(structure.spacing))
+    return float(structure.solid_volume * structure.unit)
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ class TopologyProblem:
         other = copy.copy(self)
         other.structure = self.structure.coarsened()
         # A thin solid skin becomes twice as thick; what is left to design must not shrink for that.
-        share = self.capacity * float(self.structure.material.sum()) / float(self.structure.volumes.sum())
+        share = self.capacity * self.structure.region / self.structure.total(float(self.structure.volumes.sum()))
         material, solid = other.structure.material, other.structure.solid
         other.volume = float((share * material[~solid].sum() + material[solid].sum()) / material.sum())
         least = LEAST_RADIUS * max(other.structure.spacing)
@@ -219,6 +219,10 @@ class TopologyProblem:
         """Solve the equations for the design `x` (n,) and differentiate the objective."""
         if np.shape(x) != (self.size,):
             raise ShapeError(f"x has shape {np.shape(x)}, the problem has {self.size} design elements: ({self.size},)")
+        found: Evaluation = self.structure.everywhere(lambda: self._evaluated(x))
+        return found
+
+    def _evaluated(self, x: Array) -> Evaluation:
         structure = self.structure
         realizations = self.field.realize(x)
         answers = [(real, self._respond(self.moduli(real.density), i)) for i, real in self._decisive(realizations)]

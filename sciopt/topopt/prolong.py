@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sciopt.topopt.structure import Structure
+
 if TYPE_CHECKING:
     from sciopt.core.types import Array
-    from sciopt.topopt.structure import Structure
 
 __all__ = ["interpolated"]
 
@@ -16,7 +17,7 @@ __all__ = ["interpolated"]
 _OWN = 0.75
 
 
-def interpolated(coarse: Structure, fine: Structure, x: Array) -> Array:
+def interpolated(coarse: Structure, fine: Any, x: Array) -> Array:
     """The densities `x` (coarse.n_design,) on `fine`, which `coarse` was coarsened from, linear between centres.
 
     Passive solid counts as 1, void does not count, and beyond the grid is what is at its face: a constant design is
@@ -27,6 +28,8 @@ def interpolated(coarse: Structure, fine: Structure, x: Array) -> Array:
     Array
         (fine.n_design,) densities between the least and the largest around.
     """
+    if not isinstance(fine, Structure):
+        return np.asarray(fine.sampled(coarse, x))
     some = (coarse.material > 0.0).astype(float)
     cut = tuple(slice(n) for n in fine.lattice.cells)
     density = _doubled((coarse.full(x) * some).reshape(coarse.lattice.cells))[cut]

@@ -17,6 +17,7 @@ from sciopt.topopt.lattice import Lattice
 from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import ArrayLike
@@ -142,6 +143,15 @@ class Structure:
         """Volume that is filled for good, in elements of this grid."""
         return float(self.material[self.solid].sum())
 
+    @property
+    def unit(self) -> float:
+        """Volume in which `region` and `solid_volume` are counted: that of an element."""
+        return float(np.prod(self.spacing))
+
+    def everywhere(self, compute: Callable[[], Any]) -> Any:
+        """What `compute` says; a grid lives on one rank."""
+        return compute()
+
     def total(self, part: Any) -> Any:
         """The sum over all ranks of what each has summed; a grid lives on one."""
         return part
@@ -237,7 +247,7 @@ class Structure:
 
         return coarsened(self)
 
-    def prolong(self, fine: Structure, x: Array) -> Array:
+    def prolong(self, fine: Any, x: Array) -> Array:
         """The densities `x` (n_design,) of this structure on the finer one that it was coarsened from.
 
         Returns
@@ -245,6 +255,8 @@ class Structure:
         Array
             (fine.n_design,) the density of the coarse element each fine one lies in; 1 where that is passive solid.
         """
+        if not isinstance(fine, Structure):
+            return np.asarray(fine.sampled(self, x, smooth=False))
         field = self.full(x).reshape(self.lattice.cells)
         return field[self._parents_of(fine)].ravel()[fine.design]
 

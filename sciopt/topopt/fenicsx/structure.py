@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,16 +17,20 @@ from sciopt.topopt.grid.element import Physics
 from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import ArrayLike
 
     from sciopt.core.box import Box
+    from sciopt.topopt.fenicsx.embedded import EmbeddedGrid
     from sciopt.topopt.fenicsx.system import MeshSystem
     from sciopt.topopt.filters import Filter
     from sciopt.topopt.result import DesignResult
 
-__all__ = ["MeshStructure"]
+__all__ = ["MeshStructure", "cell_corners"]
+
+log = logging.getLogger("sciopt")
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,6 +177,11 @@ class MeshStructure:
         """Volume that is filled for good, over all ranks."""
         return float(self.total(float(self.sizes[self.solid].sum())))
 
+    @property
+    def unit(self) -> float:
+        """Volume in which `sizes`, `region` and `solid_volume` are counted."""
+        return 1.0
+
     @cached_property
     def spacing(self) -> tuple[float, ...]:
         """A length scale of the largest cell, the edge of a cube (or square) as large, for each axis."""
@@ -261,9 +271,44 @@ class MeshStructure:
 
         write(file, self, result.elements)
 
+    @cached_property
+    def grid(self) -> EmbeddedGrid | None:
+        """A regular grid around the mesh, see `sciopt.topopt.fenicsx.embedded`; None where that makes no sense."""
+        from sciopt.topopt.fenicsx.embedded import embedded
+
+        found = embedded(self)
+        try:
+            if found is not None:
+                found.check()
+        except InputError as error:
+            log.info("no search on a grid around the mesh: %s", error)
+            return None
+        return found
+
     def can_coarsen(self, least: int = 3) -> bool:
-        """No: a mesh is one level."""
-        return False
+        """Whether there is a grid around the mesh that has `least` elements along each axis and can be solved."""
+        return self.grid is not None and min(self.grid.shape) >= least
+
+    def coarsened(self) -> EmbeddedGrid:
+        """The grid around the mesh."""
+        assert self.grid is not None  # asked before, by can_coarsen
+        return self.grid
+
+    def restrict(self, coarse: EmbeddedGrid, x: Array) -> Array:
+        """The densities `x` (n,) of this mesh on the grid around it."""
+        from sciopt.topopt.fenicsx.embedded import restricted
+
+        return restricted(self, coarse, x)
+
+    def sampled(self, coarse: Any, x: Array, smooth: bool = True) -> Array:
+        """The densities `x` (coarse.n_design,) of the grid around it on this mesh (n,)."""
+        from sciopt.topopt.fenicsx.embedded import sampled
+
+        return sampled(coarse, self, x, smooth)
+
+    def everywhere(self, compute: Callable[[], Any]) -> Any:
+        """What all ranks compute together."""
+        return compute()
 
     def check(self) -> None:
         """Ask whether the structure can be solved at all; see `sciopt.topopt.fenicsx.checks`."""
