@@ -33,6 +33,8 @@ MULTIGRID = {
     "mg_levels_pc_type": "sor",
     "mg_levels_ksp_max_it": 1,
 }
+# Type checkers do not see all of its submodules.
+DOLFINX: Any = dolfinx
 _prefixes = itertools.count()
 log = logging.getLogger("sciopt")
 
@@ -75,7 +77,7 @@ class Tangent:
     def assemble(self) -> None:
         """Bring the matrix up to date with the state and the moduli in the forms."""
         self._matrix.zeroEntries()
-        dolfinx.fem.petsc.assemble_matrix(self._matrix, self.forms.jacobian, bcs=self._supports)
+        DOLFINX.fem.petsc.assemble_matrix(self._matrix, self.forms.jacobian, bcs=self._supports)
         self._matrix.assemble()
         if self._sprung:
             self._matrix.setDiagonal(self._springs, addv=PETSc.InsertMode.ADD_VALUES)
@@ -164,7 +166,7 @@ class Tangent:
         return self._operators[flipped]
 
     def _solver(self, kind: str, flipped: bool) -> Any:
-        krylov = PETSc.KSP().create(self.structure.comm)
+        krylov: Any = PETSc.KSP().create(self.structure.comm)
         krylov.setOperators(self._operator(flipped))
         symmetric = self.forms.symmetric
         if kind == "direct":
@@ -179,7 +181,7 @@ class Tangent:
             krylov.setGMRESRestart(100)
         krylov.getPC().setType("gamg")
         prefix = f"sciopt_tangent_{next(_prefixes)}_"
-        options = PETSc.Options(prefix)
+        options: Any = PETSc.Options(prefix)
         for name, value in MULTIGRID.items():
             options[name] = value
         krylov.setOptionsPrefix(prefix)
@@ -192,11 +194,11 @@ class Tangent:
 
 def _matrix(structure: MeshStructure, forms: Forms) -> Any:
     # Unknowns that no integral reaches (passive void) still need a diagonal to be fixed on.
-    pattern = dolfinx.cpp.fem.create_sparsity_pattern(forms.jacobian._cpp_object)
+    pattern = DOLFINX.cpp.fem.create_sparsity_pattern(forms.jacobian._cpp_object)
     nodes = structure.space.dofmap.index_map
     pattern.insert_diagonal(np.arange(nodes.size_local, dtype=np.int32))
     pattern.finalize()
-    matrix = dolfinx.cpp.la.petsc.create_matrix(structure.comm, pattern)
+    matrix = DOLFINX.cpp.la.petsc.create_matrix(structure.comm, pattern)
     if forms.symmetric:
         matrix.setOption(PETSc.Mat.Option.SYMMETRIC, True)
         matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
