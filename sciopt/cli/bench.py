@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from sciopt.cli.bench_fenicsx import fenicsx
 from sciopt.cli.bench_noise import noise
 from sciopt.cli.bench_paths import paths
 from sciopt.cli.bench_topopt import designs, speed
@@ -14,6 +15,7 @@ app = typer.Typer(help="Benchmarks; each prints its table and says what failed."
 app.command("paths")(paths)
 app.command("noise")(noise)
 app.command("topopt")(designs)
+app.command("fenicsx")(fenicsx)
 app.command("topopt-speed")(speed)
 
 
