@@ -12,7 +12,7 @@ import numpy as np
 
 from sciopt.core.errors import RestartMismatch
 
-__all__ = ["decode", "describe", "encode"]
+__all__ = ["decode", "describe", "encode", "holders"]
 
 
 def encode(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
@@ -82,7 +82,7 @@ def decode(skeleton: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         case {"type": name, "fields": values}:
             kind = _find(name)
             fields = [decode(item, arrays) for item in values]
-            names = getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind)]
+            names = _fields(kind)
             if len(names) != len(fields):
                 raise RestartMismatch(
                     f"the checkpoint stores {name} with {len(fields)} fields, this version has {len(names)}; "
@@ -90,6 +90,33 @@ def decode(skeleton: Any, arrays: Mapping[str, np.ndarray]) -> Any:
                 )
             return kind(*fields)
     return skeleton
+
+
+def holders(skeleton: Any, holder: str = "") -> dict[str, str]:
+    """Where each array of a skeleton belongs: the name that `encode` gave it to ``Type.field``, ``Type.field.key`` ….
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sciopt.core.control import Limit
+    >>> holders(encode((Limit(np.ones(2)), {"seen": np.ones(3)}), {}))
+    {'a0': 'Limit.size', 'a1': 'seen'}
+    """
+    inside: list[tuple[Any, str]] = []
+    match skeleton:
+        case {"array": name}:
+            return {name: holder}
+        case list() | {"tuple": list()}:
+            items = skeleton if isinstance(skeleton, list) else skeleton["tuple"]
+            inside = [(item, holder) for item in items]
+        case {"dict": items}:
+            inside = [(item, f"{holder}.{key}" if holder else key) for key, item in items.items()]
+        case {"type": name, "plain": plain}:
+            inside = [(plain, name.partition(":")[2])]
+        case {"type": name, "fields": values}:
+            kind = name.partition(":")[2]
+            inside = [(item, f"{kind}.{field}") for item, field in zip(values, _fields(_find(name)), strict=True)]
+    return {name: place for item, around in inside for name, place in holders(item, around).items()}
 
 
 def describe(thing: Any) -> Any:
@@ -112,6 +139,10 @@ def describe(thing: Any) -> Any:
         case Mapping():
             return {str(key): describe(item) for key, item in thing.items()}
     return getattr(thing, "__qualname__", type(thing).__qualname__)
+
+
+def _fields(kind: Any) -> list[str]:
+    return list(getattr(kind, "_fields", None) or [field.name for field in dataclasses.fields(kind)])
 
 
 def _name(kind: type) -> str:
