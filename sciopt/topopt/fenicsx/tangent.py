@@ -181,14 +181,12 @@ class Tangent:
             krylov.setGMRESRestart(100)
         krylov.getPC().setType("gamg")
         prefix = f"sciopt_tangent_{next(_prefixes)}_"
+        # They stay in PETSc's table: every new hierarchy of levels reads them again.
         options: Any = PETSc.Options(prefix)
         for name, value in MULTIGRID.items():
             options[name] = value
         krylov.setOptionsPrefix(prefix)
         krylov.setFromOptions()
-        krylov.setUp()
-        for name in MULTIGRID:
-            options.delValue(name)
         return krylov
 
 

@@ -290,7 +290,7 @@ def norm(u, E):
 
 
 mesh = dolfinx.mesh.create_rectangle(comm, [(0, 0), (8, 4)], (8, 4))
-source = FEniCSx(mesh).fix("left").load("right", (0, -0.05)).void(lambda x, y: (x > 6) & (y < 1))
+source = FEniCSx(mesh).fix("left").load("right", (0, -0.05)).void(lambda x, y: (x > 4) & (x < 7) & (y < 1))
 found = []
 for solver in ("direct", "multigrid"):
     options = dict(filter=Density(1.5), material=SIMP(Emin=1e-2), solver=solver, tol=1e-10)
