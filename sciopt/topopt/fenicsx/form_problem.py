@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,9 +88,10 @@ class FormProblem(TopologyProblem):
     def _prepare(self) -> None:
         if not isinstance(self.structure, MeshStructure):
             raise InputError("forms need a mesh: give a FEniCSx or a MeshStructure, not a Grid or a Structure")
-        super()._prepare()
         self.forms = Forms.of(self.structure, **self._asked)
-        self.system = FormSystem(self.structure, self.forms, self.solver)
+        given = {field.name: getattr(self.structure, field.name) for field in fields(MeshStructure)}
+        self.structure = _FormStructure(**given, forms=self.forms)
+        super()._prepare()
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"forms": self.forms.signature}
@@ -131,3 +133,17 @@ class FormProblem(TopologyProblem):
         if self.forms.objective is None and self.forms.linear:
             return -u
         return None if last is None else last[1, case]
+
+
+@dataclass(frozen=True, eq=False)
+class _FormStructure(MeshStructure):
+    """A structure whose equations are forms."""
+
+    forms: Any = None
+
+    def system(self, solver: str) -> Any:
+        return FormSystem(self, self.forms, solver)
+
+    def can_coarsen(self, least: int = 3) -> bool:
+        # The grid around a mesh knows nothing of these physics.
+        return False

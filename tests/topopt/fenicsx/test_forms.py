@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -269,6 +271,8 @@ def test_signatures_tell_forms_apart() -> None:
 
 ON_RANKS = """
 import json
+import re
+import runpy
 import numpy as np
 from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.topopt import SIMP, Density
@@ -356,3 +360,12 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert "which cannot be written (Not a directory); set XDG_CACHE_HOME" in mpi(NO_COMPILER, 1)
+
+
+def test_the_example_bends(capsys: pytest.CaptureFixture[str]) -> None:
+    example = Path(__file__).parents[3] / "examples" / "fenicsx_own_energy.py"
+    results = runpy.run_path(str(example))["main"](24)
+    told = dict(re.findall(r"designed for (\w+) *: compliance of the rubber ([\d.]+)", capsys.readouterr().out))
+    assert float(told["rubber"]) == pytest.approx(results["rubber"].compliance, rel=1e-3)
+    assert float(told["rubber"]) < 0.95 * float(told["linear"])
+    assert all(result.converged and result.volume == pytest.approx(0.5, abs=1e-6) for result in results.values())
