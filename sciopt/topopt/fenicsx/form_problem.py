@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +32,8 @@ class FormProblem(TopologyProblem):
     ``(dF/du)^T lambda = -dJ/du``, all derivatives by UFL; forms are compiled once.
 
     Integrals over the whole mesh leave passive void out, and take two Gauss points per axis of quadrilaterals and
-    hexahedra unless the measure has a ``degree``.
+    hexahedra unless the measure has a ``degree``. Loads may also be part of the energy; a structure without loads of
+    its own is not checked for supports either, and needs an objective.
 
     Parameters
     ----------
@@ -82,16 +83,16 @@ class FormProblem(TopologyProblem):
         residual: Callable[..., Any] | None = None,
         **options: Any,
     ) -> None:
-        self._asked = {"energy": energy, "objective": objective, "residual": residual}
-        super().__init__(mesh, volume, **options)
-
-    def _prepare(self) -> None:
-        if not isinstance(self.structure, MeshStructure):
+        structure = mesh.structure() if hasattr(mesh, "structure") else mesh
+        if not isinstance(structure, MeshStructure):
             raise InputError("forms need a mesh: give a FEniCSx or a MeshStructure, not a Grid or a Structure")
-        self.forms = Forms.of(self.structure, **self._asked)
-        given = {field.name: getattr(self.structure, field.name) for field in fields(MeshStructure)}
-        self.structure = _FormStructure(**given, forms=self.forms)
-        super()._prepare()
+        if not len(structure.loads):
+            if objective is None:
+                raise InputError("without loads there is no compliance; give the structure a load, or an objective=")
+            structure = replace(structure, loads=np.zeros((1, structure.unknowns)), weights=np.ones(1))
+        self.forms = Forms.of(structure, energy, objective, residual)
+        given = {field.name: getattr(structure, field.name) for field in fields(MeshStructure)}
+        super().__init__(_FormStructure(**given, forms=self.forms), volume, **options)
 
     def describe(self) -> dict[str, Any]:
         return super().describe() | {"forms": self.forms.signature}
@@ -143,6 +144,11 @@ class _FormStructure(MeshStructure):
 
     def system(self, solver: str) -> Any:
         return FormSystem(self, self.forms, solver)
+
+    def check(self) -> None:
+        # Without loads of its own a structure is loaded, and may be held, by its forms, which no check understands.
+        if self.total(float(np.count_nonzero(self.loads))) > 0.0:
+            super().check()
 
     def can_coarsen(self, least: int = 3) -> bool:
         # The grid around a mesh knows nothing of these physics.

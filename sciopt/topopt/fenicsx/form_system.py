@@ -9,7 +9,7 @@ import numpy as np
 
 from sciopt.core.errors import EvaluationFailed
 from sciopt.topopt.fenicsx.loaded import dolfinx
-from sciopt.topopt.fenicsx.tangent import Tangent
+from sciopt.topopt.fenicsx.tangent import ROUNDING, Tangent
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -155,23 +155,23 @@ class FormSystem:
             raise EvaluationFailed("the residual at u = 0 is not finite; regularize the energy there")
         if scale == 0.0:
             return State(nothing, 0.0, 0, 0)
-        target = tol * scale
         spent = [0, 0]
         try:
-            u, size = self._newton(nothing if guess is None else guess, load, target, spent)
+            u, size = self._newton(nothing if guess is None else guess, load, tol, scale, spent)
         except _Stalled as stalled:
             if self.forms.linear:
                 raise EvaluationFailed(f"the linear equations were not solved: {stalled}") from stalled
             log.debug("Newton's method stalled (%s): the load grows step by step", stalled)
-            u, size = self._load_steps(start, load, target, max(tol, ON_THE_WAY) * scale, spent)
+            u, size = self._load_steps(start, load, tol, scale, spent)
         return State(u, size / scale, spent[0], spent[1])
 
-    def _newton(self, u: Array, load: Array, target: float, spent: list[int]) -> tuple[Array, float]:
+    def _newton(self, u: Array, load: Array, tol: float, scale: float, spent: list[int]) -> tuple[Array, float]:
+        target, last = tol * scale, np.inf
         u = np.where(self.tangent.free, u, 0.0)
         force = self.residual(u, load)
         size = self._norm(force)
         for _ in range(REFINEMENTS if self.forms.linear else min(STEPS, BUDGET - spent[0])):
-            if size <= target:
+            if size <= target or 0.5 * last < size <= ROUNDING * scale:
                 return u, size
             if not np.isfinite(size):
                 raise _Stalled("the residual is not finite")
@@ -183,8 +183,8 @@ class FormSystem:
                 raise _Stalled(str(failure)) from failure
             spent[0], spent[1] = spent[0] + 1, spent[1] + iterations
             u, force = self._search(u, step, force, load)
-            size = self._norm(force)
-        if not size <= target:
+            last, size = size, self._norm(force)
+        if not size <= max(target, ROUNDING * scale):
             raise _Stalled(f"the residual is {size:.1e}, not {target:.1e}, after {spent[0]} steps")
         return u, size
 
@@ -213,16 +213,14 @@ class FormSystem:
             length *= 0.5
         raise _Stalled("no step along Newton's direction lowers the merit")
 
-    def _load_steps(
-        self, start: Array, load: Array, target: float, on_the_way: float, spent: list[int]
-    ) -> tuple[Array, float]:
+    def _load_steps(self, start: Array, load: Array, tol: float, scale: float, spent: list[int]) -> tuple[Array, float]:
         u, done, share = np.zeros_like(start), 0.0, FIRST_SHARE
         while True:
             reach = min(done + share, 1.0)
             # Where u = 0 is not an equilibrium without loads, what holds it there is taken away along with the steps.
             pull = reach * load + (1.0 - reach) * start
             try:
-                u, size = self._newton(u, pull, target if reach == 1.0 else on_the_way, spent)
+                u, size = self._newton(u, pull, tol if reach == 1.0 else max(tol, ON_THE_WAY), scale, spent)
             except _Stalled as stalled:
                 share *= 0.5
                 if share < LEAST_SHARE or spent[0] >= BUDGET:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sciopt.topopt.fenicsx.forms import Forms
     from sciopt.topopt.fenicsx.structure import MeshStructure
 
-__all__ = ["Tangent"]
+__all__ = ["ROUNDING", "Tangent"]
 
 # Unknowns up to which a factorization is the better choice, by dimension of the mesh.
 DIRECT = {2: 1_000_000, 3: 50_000}
@@ -25,6 +25,8 @@ LAST_RESORT = {2: 3_000_000, 3: 300_000}
 ITERATIONS = 500
 # Relative residual that a factorization must reach whatever was asked; rounding forbids more for high contrasts.
 ROUNDING = 1e-9
+# Pivots of indefinite matrices move, which takes more memory than was planned for (percent).
+FACTORIZATION = {"mat_mumps_icntl_14": 60}
 # What converged for all designs, black and white ones with a contrast of 1e-9 included.
 MULTIGRID = {
     "pc_gamg_threshold": 0.001,
@@ -173,17 +175,17 @@ class Tangent:
             krylov.setType("preonly")
             krylov.getPC().setType("cholesky" if symmetric else "lu")
             krylov.getPC().setFactorSolverType("mumps")
-            return krylov
-        krylov.setType("cg" if symmetric else "gmres")
-        krylov.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
-        if not symmetric:
+        else:
+            krylov.setType("cg" if symmetric else "gmres")
+            krylov.setNormType(PETSc.KSP.NormType.UNPRECONDITIONED)
+            krylov.getPC().setType("gamg")
+        if krylov.getType() == "gmres":
             krylov.setPCSide(PETSc.PC.Side.RIGHT)
             krylov.setGMRESRestart(100)
-        krylov.getPC().setType("gamg")
-        prefix = f"sciopt_tangent_{next(_prefixes)}_"
         # They stay in PETSc's table: every new hierarchy of levels reads them again.
+        prefix = f"sciopt_tangent_{next(_prefixes)}_"
         options: Any = PETSc.Options(prefix)
-        for name, value in MULTIGRID.items():
+        for name, value in (FACTORIZATION if kind == "direct" else MULTIGRID).items():
             options[name] = value
         krylov.setOptionsPrefix(prefix)
         krylov.setFromOptions()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sciopt.core.errors import EvaluationFailed, InputError
+from sciopt.core.errors import EvaluationFailed, InputError, SciOptError
 from sciopt.topopt import SIMP, Density, Grid
 from sciopt.topopt.fenicsx.form_problem import FormProblem
 from sciopt.topopt.fenicsx.form_system import FormSystem
@@ -274,7 +274,7 @@ import json
 import re
 import runpy
 import numpy as np
-from sciopt.core.errors import EvaluationFailed, InputError
+from sciopt.core.errors import EvaluationFailed, InputError, SciOptError
 from sciopt.topopt import SIMP, Density
 from sciopt.topopt.fenicsx.form_problem import FormProblem
 from sciopt.topopt.fenicsx.loaded import MPI, dolfinx, ufl
@@ -354,12 +354,22 @@ def test_without_a_compiler_it_is_said_what_to_install(
     assert "is not on the PATH; install one, for example with apt install gcc" in mpi(NO_COMPILER, 2)
 
 
-def test_a_cache_that_cannot_be_written_is_named(
-    mpi: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    assert "which cannot be written (Not a directory); set XDG_CACHE_HOME" in mpi(NO_COMPILER, 1)
+    monkeypatch.setitem(dolfinx.jit.DOLFINX_DEFAULT_JIT_OPTIONS, "cache_dir", (tmp_path / "file" / "fenics", ""))
+    with pytest.raises(SciOptError, match=r"which cannot be written \(Not a directory\); set XDG_CACHE_HOME"):
+        Forms.of(cantilever("triangle", 4, 2).structure(), linear)
+
+
+def test_loads_may_be_part_of_the_energy() -> None:
+    bare = FEniCSx(mesh("triangle", 8, 6), physics="heat").fix("left")
+    heated = problem(
+        bare, energy=lambda u, E: conduction(u, E) - u / 48 * ufl.dx, objective=lambda u, E: u / 48 * ufl.dx
+    )
+    x, expected = heated.start(), problem(plate(), energy=conduction)
+    assert heated.evaluate(x).value == pytest.approx(expected.evaluate(x).value, rel=1e-6)
+    with pytest.raises(InputError, match="without loads there is no compliance"):
+        problem(bare, energy=conduction)
 
 
 def test_the_example_bends(capsys: pytest.CaptureFixture[str]) -> None:
