@@ -19,6 +19,9 @@ from sciopt.topopt.fenicsx.raw_mesh import Indices as Ids
 
 __all__ = ["read_msh"]
 
+# Of an element in format 2.2: its group, its entity, and the partitions it is in.
+_MOST_TAGS = 1000
+
 
 def read_msh(path: Path) -> RawMesh:
     """Nodes, elements and physical groups of a file.
@@ -57,9 +60,9 @@ def _parsed(data: bytes) -> RawMesh:
     if len(words) < 3 or words[0] not in (b"2.2", b"4.1"):
         version = words[0].decode(errors="replace") if words else "missing"
         raise _Malformed(f"its format is {version}; expected 2.2 or 4.1: open it in Gmsh and save it again")
-    order = None
-    if words[1] != b"0":
-        order = "<" if header.split(b"\n", 1)[1][:4] == np.array(1, "<i4").tobytes() else ">"
+    binary = words[1] != b"0"
+    if binary and header.partition(b"\n")[2][:4] != np.array(1, "<i4").tobytes():
+        raise _Malformed("its numbers are in the byte order of another machine; save it as text there")
     if _section(data, "PartitionedEntities", required=False) is not None:
         raise _Malformed("it is partitioned; save it in one piece, the ranks share it out themselves")
     names = {
@@ -70,7 +73,7 @@ def _parsed(data: bytes) -> RawMesh:
     }
     parse = _parse_2 if words[0] == b"2.2" else _parse_4
     try:
-        points, blocks = parse(data, order)
+        points, blocks = parse(data, binary)
     except InputError as error:
         raise _Malformed(str(error)) from None
     return RawMesh(points, blocks, names)
@@ -92,11 +95,11 @@ def _section(data: bytes, name: str, required: bool = True) -> bytes | None:
 class _Stream:
     """The numbers of a section one after the other, whether they are text or binary."""
 
-    def __init__(self, content: bytes | None, name: str, order: str | None) -> None:
+    def __init__(self, content: bytes | None, name: str, binary: bool) -> None:
         assert content is not None  # asked for sections that must be there
-        self.name, self.order, self.at = name, order, 0
+        self.name, self.binary, self.at = name, binary, 0
         self.content = content
-        if order is None:
+        if not binary:
             try:
                 # Whole numbers up to 2^53 survive this.
                 self.numbers = np.fromstring(content, sep=" ") if content.strip() else np.zeros(0)
@@ -105,16 +108,19 @@ class _Stream:
 
     def take(self, kind: str, count: int) -> NDArray[Any]:
         """The next `count` numbers: ``i4`` integers, ``u8`` sizes or ``f8`` reals."""
-        if self.order is None:
-            found, width = self.numbers[self.at : self.at + count], 1
+        if self.binary:
+            found = np.frombuffer(self._next(self.content, count, int(kind[1])), dtype="<" + kind)
         else:
-            width = int(kind[1])
-            found = np.frombuffer(self.content[self.at : self.at + count * width], dtype=self.order + kind[:2])
-            found = found if len(found) == count else found[:0]
-        if count < 0 or len(found) != count:
+            found = self._next(self.numbers, count)
+        return found if kind == "f8" else found.astype(np.int64)
+
+    def _next(self, held: Any, count: int, width: int = 1) -> Any:
+        """The next `count` items of what is held."""
+        piece = held[self.at : self.at + count * width]
+        if count < 0 or len(piece) != count * width:
             raise _Malformed(f"section ${self.name} ends too early; the file is cut off")
         self.at += count * width
-        return found if kind == "f8" else found.astype(np.int64)
+        return piece
 
     def whole(self, kind: str, count: int = 1) -> list[int]:
         """The next few whole numbers."""
@@ -123,24 +129,20 @@ class _Stream:
     def table(self, count: int, *columns: tuple[str, int]) -> list[NDArray[Any]]:
         """Rows of several kinds, by column: for every pair (kind, width) an array (count, width)."""
         widths = [width for _, width in columns]
-        if self.order is None:
+        if not self.binary:
             rows = self.take("f8", count * sum(widths)).reshape(count, sum(widths))
             parts = np.split(rows, np.cumsum(widths)[:-1], axis=1)
             return [
                 part if kind == "f8" else part.astype(np.int64) for part, (kind, _) in zip(parts, columns, strict=True)
             ]
-        row = np.dtype([(str(i), self.order + kind, (width,)) for i, (kind, width) in enumerate(columns)])
-        piece = self.content[self.at : self.at + count * row.itemsize]
-        if count < 0 or len(piece) != count * row.itemsize:
-            raise _Malformed(f"section ${self.name} ends too early; the file is cut off")
-        self.at += len(piece)
-        read: NDArray[Any] = np.frombuffer(piece, dtype=row)
+        row = np.dtype([(str(i), "<" + kind, (width,)) for i, (kind, width) in enumerate(columns)])
+        read: NDArray[Any] = np.frombuffer(self._next(self.content, count, row.itemsize), dtype=row)
         return [read[str(i)].astype(float if kind == "f8" else np.int64) for i, (kind, _) in enumerate(columns)]
 
 
-def _parse_4(data: bytes, order: str | None) -> tuple[NDArray[np.float64], list[Block]]:
-    groups = _entities(data, order)
-    nodes = _Stream(_section(data, "Nodes"), "Nodes", order)
+def _parse_4(data: bytes, binary: bool) -> tuple[NDArray[np.float64], list[Block]]:
+    groups = _entities(data, binary)
+    nodes = _Stream(_section(data, "Nodes"), "Nodes", binary)
     tags: list[Ids] = []
     points: list[NDArray[Any]] = []
     for _ in range(nodes.whole("u8", 4)[0]):
@@ -150,7 +152,7 @@ def _parse_4(data: bytes, order: str | None) -> tuple[NDArray[np.float64], list[
         width = 3 + (dim if parametric else 0)
         points.append(nodes.take("f8", count * width).reshape(count, width)[:, :3])
     known = np.concatenate(tags) if tags else np.zeros(0, dtype=np.int64)
-    elements = _Stream(_section(data, "Elements"), "Elements", order)
+    elements = _Stream(_section(data, "Elements"), "Elements", binary)
     blocks = []
     for _ in range(elements.whole("u8", 4)[0]):
         dim, entity, kind = elements.whole("i4", 3)
@@ -162,12 +164,12 @@ def _parse_4(data: bytes, order: str | None) -> tuple[NDArray[np.float64], list[
     return np.concatenate([np.zeros((0, 3)), *points]), blocks
 
 
-def _entities(data: bytes, order: str | None) -> dict[tuple[int, int], tuple[int, ...]]:
+def _entities(data: bytes, binary: bool) -> dict[tuple[int, int], tuple[int, ...]]:
     """Physical groups of the points, curves, surfaces and volumes of the geometry, by dimension and tag."""
     content = _section(data, "Entities", required=False)
     if content is None:
         return {}
-    stream = _Stream(content, "Entities", order)
+    stream = _Stream(content, "Entities", binary)
     found = {}
     for dim, count in enumerate(stream.whole("u8", 4)):
         for _ in range(count):
@@ -180,7 +182,7 @@ def _entities(data: bytes, order: str | None) -> dict[tuple[int, int], tuple[int
     return found
 
 
-def _parse_2(data: bytes, order: str | None) -> tuple[NDArray[np.float64], list[Block]]:
+def _parse_2(data: bytes, binary: bool) -> tuple[NDArray[np.float64], list[Block]]:
     names = ("Nodes", "Elements")
     contents = [_section(data, name) or b"" for name in names]
     counts = []
@@ -190,12 +192,12 @@ def _parse_2(data: bytes, order: str | None) -> tuple[NDArray[np.float64], list[
         if not first.strip().isdigit():
             raise _Malformed(f"section ${name} does not begin with a count")
         counts.append(int(first))
-    nodes = _Stream(contents[0], names[0], order)
+    nodes = _Stream(contents[0], names[0], binary)
     known, points = nodes.table(counts[0], ("i4", 1), ("f8", 3))
-    elements = _Stream(contents[1], names[1], order)
+    elements = _Stream(contents[1], names[1], binary)
     blocks, left = [], counts[1]
     while left > 0:
-        kind, rows, tags = _run_of_text(elements, left) if order is None else _run_of_bytes(elements)
+        kind, rows, tags = _run_of_text(elements, left) if not binary else _run_of_bytes(elements)
         left -= len(rows)
         corners = indices_of(rows, known[:, 0])
         for tag in np.unique(tags):
@@ -207,6 +209,8 @@ def _run_of_bytes(stream: _Stream) -> tuple[int, Ids, Ids]:
     """Elements under one header: their kind, nodes, and physical groups."""
     kind, count, extra = stream.whole("i4", 3)
     refuse_element(kind)
+    if not 0 <= extra < _MOST_TAGS:
+        raise _Malformed(f"section $Elements says that elements have {extra} tags; the file is damaged")
     _, tags, rows = stream.table(count, ("i4", 1), ("i4", extra), ("i4", KINDS[kind].corners))
     return kind, rows, tags[:, 0] if extra else np.zeros(count, dtype=np.int64)
 
