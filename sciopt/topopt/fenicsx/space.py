@@ -10,7 +10,6 @@ from numba import njit
 
 from sciopt.core.box import Box
 from sciopt.topopt.fenicsx.loaded import MPI
-from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
     from sciopt.core.box import Quadratic
@@ -26,7 +25,7 @@ MOST_INNER, INNER_TOL = 25, 1e-3
 
 @dataclass(frozen=True, eq=False)
 class DistributedSpace(Box):
-    """A `Box` of which every rank holds a piece: the answers of `DesignSpace` to rounding, the same decisions everywhere.
+    """A `Box` of which every rank holds a piece: the answers of `DesignSpace` to rounding, the same decisions on all.
 
     All ranks must call its methods together. A step of the search for the budget's multiplier costs one sum of two
     numbers over the ranks, an inner iteration of `minimize` one more, of two and one for each of the model's vectors.
@@ -48,7 +47,7 @@ class DistributedSpace(Box):
     array([0.6, 0.4])
     """
 
-    maxstep: float = DesignSpace.maxstep
+    maxstep: float = 0.5
     comm: Any = field(kw_only=True)
 
     def total(self, part: Any) -> Any:
