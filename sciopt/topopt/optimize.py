@@ -98,7 +98,7 @@ def optimize_topology(
         "options": options,
     }
     settings = {"method": method, **{key: parameters[key] for key in ("problem", "options")}, "start": first}
-    folder = None if out is None else DesignFolder(out, settings, resume, iterations)
+    folder = None if out is None else DesignFolder(out, settings, resume, iterations, problem.structure.ranks)
     runner = Runner(
         problem.structure.elements,
         np.inf if max_solves is None else float(max_solves),

@@ -96,7 +96,7 @@ class Runner:
         placed = _Placed(problem, x, problem.structure.elements / self.elements)
         # What is asked for after the end is only a way to the finest grid; a resumed task must not start from it.
         folder = None if self.ended else self.folder
-        kept = folder.kept(stage) if folder is not None else None
+        kept = folder.kept(stage, problem.structure.ranks) if folder is not None else None
         before = self.equivalents
         if kept is not None:
             self.records.extend(kept.records)

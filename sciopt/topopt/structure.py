@@ -14,6 +14,7 @@ from sciopt.core.types import Array, Mask
 from sciopt.topopt.grid.element import Physics
 from sciopt.topopt.grid.system import GridSystem
 from sciopt.topopt.lattice import Lattice
+from sciopt.topopt.ranks import ALONE
 from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
     from sciopt.topopt.filters import Filter, GridFilter
+    from sciopt.topopt.ranks import Ranks
     from sciopt.topopt.result import DesignResult
 
 __all__ = ["Structure"]
@@ -147,6 +149,11 @@ class Structure:
     def unit(self) -> float:
         """Volume in which `region` and `solid_volume` are counted: that of an element."""
         return float(np.prod(self.spacing))
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share it."""
+        return ALONE
 
     def everywhere(self, compute: Callable[[], Any]) -> Any:
         """What `compute` says; a grid lives on one rank."""

@@ -17,12 +17,15 @@ import numpy as np
 
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.coarsen import coarsened
+from sciopt.topopt.fenicsx.ranks import Copies
 from sciopt.topopt.fenicsx.structure import cell_corners
 from sciopt.topopt.lattice import Lattice
+from sciopt.topopt.ranks import ALONE
 from sciopt.topopt.structure import Structure
 
 if TYPE_CHECKING:
     from sciopt.topopt.fenicsx.structure import MeshStructure
+    from sciopt.topopt.ranks import Ranks
 
 __all__ = ["EmbeddedGrid", "embedded", "restricted", "sampled"]
 
@@ -53,6 +56,11 @@ class EmbeddedGrid(Structure):
         plain = coarsened(self)
         arrays = {field.name: getattr(plain, field.name) for field in fields(Structure)}
         return EmbeddedGrid(**arrays, comm=self.comm, origin=self.origin)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share it, all with the same design variables."""
+        return Copies(self.comm) if self.comm.size > 1 else ALONE
 
     def everywhere(self, compute: Callable[[], Any]) -> Any:
         """What the first rank computes, on all ranks; so are its errors."""

@@ -21,7 +21,7 @@ def _load() -> None:
         petsc4py = importlib.import_module("petsc4py")
         if "petsc4py.PETSc" not in sys.modules:
             # PETSc's handlers turn SIGTERM into an abort of all ranks, before anything could be saved.
-            petsc4py.init([sys.argv[0] if sys.argv else "", "-no_signal_handler"])
+            petsc4py.init(["sciopt", "-no_signal_handler", "-options_left", "no"])
         for name in ("dolfinx", "dolfinx.fem", "dolfinx.fem.petsc", "dolfinx.mesh", "dolfinx.io"):
             importlib.import_module(name)
     except ImportError as error:

@@ -14,6 +14,7 @@ from sciopt.core.tree import describe
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.fenicsx.loaded import MPI
 from sciopt.topopt.grid.element import Physics
+from sciopt.topopt.ranks import ALONE
 from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from sciopt.topopt.fenicsx.embedded import EmbeddedGrid
     from sciopt.topopt.fenicsx.system import MeshSystem
     from sciopt.topopt.filters import Filter
+    from sciopt.topopt.ranks import Ranks
     from sciopt.topopt.result import DesignResult
 
 __all__ = ["MeshStructure", "cell_corners"]
@@ -305,6 +307,13 @@ class MeshStructure:
         from sciopt.topopt.fenicsx.embedded import sampled
 
         return sampled(coarse, self, x, smooth)
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that share it, each with its own design variables."""
+        from sciopt.topopt.fenicsx.ranks import Pieces
+
+        return Pieces(self) if self.comm.size > 1 else ALONE
 
     def everywhere(self, compute: Callable[[], Any]) -> Any:
         """What all ranks compute together."""
