@@ -9,11 +9,14 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from sciopt.core.errors import SciOptError
+
+if TYPE_CHECKING:
+    from sciopt.topopt.interrupt import Interrupted
 
 __all__ = ["Ranks", "on_ranks"]
 
@@ -37,9 +40,13 @@ class Ranks:
         """Whether this is the rank that prints."""
         return self.comm is None or bool(self.comm.rank == 0)
 
-    def any(self, here: bool) -> bool:
-        """Whether something holds on any rank; all must ask."""
-        return here if self.comm is None else bool(max(self.comm.allgather(here)))
+    def interrupted(self) -> Interrupted | None:
+        """What ends a run on all of them at once; None for what does it on one."""
+        if self.comm is None:
+            return None
+        from sciopt.topopt.fenicsx.interrupt import Interrupted
+
+        return Interrupted(self.comm)
 
     @contextmanager
     def together(self) -> Iterator[None]:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
-import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,8 +15,6 @@ import typer
 from sciopt.core.errors import InputError
 
 if TYPE_CHECKING:
-    from sciopt.cli.ranks import Ranks
-    from sciopt.topopt.runner import Visit
     from sciopt.topopt.task import Task
 
 __all__ = ["topopt"]
@@ -100,6 +95,7 @@ def topopt(
     from sciopt.cli.design_report import Frames, Progress, headline, report
     from sciopt.cli.ranks import on_ranks
     from sciopt.run_files import refuse_existing_run
+    from sciopt.topopt.interrupt import interruptible
 
     mesh = _on_mesh(problem, backend)
     with on_ranks(mesh) as ranks:
@@ -126,7 +122,7 @@ def topopt(
         if not resume:
             with ranks.together():
                 refuse_existing_run(folder)
-        with _threads(threads), _interruptible(ranks) as interrupted:
+        with _threads(threads), interruptible(ranks.interrupted()) as interrupted:
             task.check_method()
             task = task.on_mesh() if mesh else task
             posed = task.problem()
@@ -256,30 +252,3 @@ def _warnings_in_the_report() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(elsewhere)
-
-
-class _Interrupted:
-    """Ends a run after the evaluation under way once Ctrl-C was pressed; twice, and it ends at once."""
-
-    def __init__(self, ranks: Ranks) -> None:
-        self.ranks, self.pressed = ranks, False
-
-    def __call__(self, visit: Visit) -> None:
-        if self.ranks.any(self.pressed):
-            raise StopIteration("interrupted by the user")
-
-    def press(self, number: int, frame: FrameType | None) -> None:
-        if self.pressed:
-            raise KeyboardInterrupt
-        self.pressed = True
-        print("sciopt: ending after this evaluation; Ctrl-C again ends at once", file=sys.stderr)
-
-
-@contextmanager
-def _interruptible(ranks: Ranks) -> Iterator[_Interrupted]:
-    interrupted = _Interrupted(ranks)
-    before = signal.signal(signal.SIGINT, interrupted.press)
-    try:
-        yield interrupted
-    finally:
-        signal.signal(signal.SIGINT, before)
