@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from sciopt.core.errors import SciOptError
+from sciopt.core.errors import InputError, SciOptError
 
 if TYPE_CHECKING:
     from sciopt.topopt.interrupt import Interrupted
@@ -65,8 +65,14 @@ def on_ranks(mesh: bool) -> Iterator[Ranks]:
     """The ranks for a command on a mesh, where all but the first are silent and errors are told once.
 
     Without a mesh MPI is not loaded, and this process is alone.
+
+    Raises
+    ------
+    InputError
+        Without a mesh, when several processes were started all the same: they would write to the same folder.
     """
     if not mesh:
+        _refuse_company()
         yield Ranks()
         return
     from sciopt.topopt.fenicsx.loaded import MPI
@@ -89,6 +95,14 @@ def on_ranks(mesh: bool) -> Iterator[Ranks]:
         traceback.print_exc()
         sys.stderr.flush()
         ranks.comm.Abort(_ERROR)
+
+
+def _refuse_company() -> None:
+    for library in ("PMI", "OMPI_COMM_WORLD"):
+        if int(os.environ.get(f"{library}_SIZE", 1)) > 1:
+            if os.environ.get(f"{library}_RANK") != "0":
+                raise typer.Exit(_ERROR)
+            raise InputError("several ranks were started, but a grid is solved by one; add --backend fenicsx")
 
 
 @contextmanager
