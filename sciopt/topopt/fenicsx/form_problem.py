@@ -57,7 +57,7 @@ class FormProblem(TopologyProblem):
 
     References
     ----------
-    Alnaes, Logg, Olgaard, Rognes and Wells 2014, doi 10.1145/2566630, for UFL; Bendsoe and Sigmund 2004,
+    Alnæs, Logg, Ølgaard, Rognes and Wells 2014, doi 10.1145/2566630, for UFL; Bendsøe and Sigmund 2004,
     doi 10.1007/978-3-662-05086-6, section 1.2.3, for adjoints.
 
     Examples
@@ -65,9 +65,9 @@ class FormProblem(TopologyProblem):
     A bar that is fixed on its left and pulled on its right, ``E u'' = 0``:
 
     >>> from sciopt.topopt.fenicsx.loaded import MPI, dolfinx, ufl
-    >>> from sciopt.topopt import FEniCSx
+    >>> from sciopt.topopt.fenicsx import FEniCSx
     >>> mesh = dolfinx.mesh.create_rectangle(MPI.COMM_SELF, [[0, 0], [4, 1]], [4, 1])
-    >>> bar = FEniCSx(mesh, physics="heat").fix("left").load("right", 1.0)
+    >>> bar = FEniCSx(mesh, physics="heat").fix("left").source("right", 1.0)
     >>> problem = FormProblem(bar, 1.0, energy=lambda u, E: 0.5 * E * ufl.inner(ufl.grad(u), ufl.grad(u)) * ufl.dx)
     >>> round(problem.evaluate(problem.start()).value, 6)
     4.0

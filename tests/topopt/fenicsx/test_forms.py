@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from sciopt.core.errors import EvaluationFailed, InputError, SciOptError
-from sciopt.topopt import SIMP, Density, Grid
+from sciopt.topopt import SIMP, Compliance, Density, Grid
 from sciopt.topopt.fenicsx.form_problem import FormProblem
 from sciopt.topopt.fenicsx.form_system import FormSystem
 from sciopt.topopt.fenicsx.forms import Forms
@@ -91,6 +91,17 @@ def test_a_quadratic_energy_is_that_of_closed_form_elements() -> None:
 
 def problem(source: Any, **options: Any) -> FormProblem:
     return FormProblem(source, 0.5, filter=Density(1.5), material=SIMP(Emin=1e-2), **options)
+
+
+@pytest.mark.parametrize("cell", ["tetrahedron", "hexahedron"])
+def test_a_quadratic_energy_is_the_compliance_problem(cell: str) -> None:
+    source = cantilever(cell, 4, 2, 2).load((4, 0, 0), (0.1, 0, 0.2), case=1).void(lambda x, y, z: (x < 3) & (z > 1))
+    options: dict[str, Any] = {"filter": Density(1.5), "solver": "direct", "tol": 1e-10}
+    x = np.random.default_rng(0).uniform(0.1, 1.0, source.structure().size)
+    expected = Compliance(source, 0.5, **options).evaluate(x)
+    found = FormProblem(source, 0.5, energy=linear, **options).evaluate(x)
+    assert found.value == pytest.approx(expected.value, rel=1e-9)
+    np.testing.assert_allclose(found.force, expected.force, rtol=1e-7, atol=1e-9 * np.abs(expected.force).max())
 
 
 def corner(u: Any, E: Any) -> Any:
