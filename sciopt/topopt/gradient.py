@@ -47,18 +47,18 @@ def check_gradient(problem: Problem, x: Array | None = None, seed: int = 0) -> G
     Parameters
     ----------
     problem
-        Anything with `start` and `evaluate`.
+        Anything with `start`, `evaluate` and a `space`, which sums over ranks where x is one rank's piece.
     x
         (n,) where; a random interior point near the start by default.
     seed
-        Of the point and the direction.
+        Of the point and the direction; ranks may choose theirs as they like.
     """
     rng = np.random.default_rng(seed)
     if x is None:
         x = np.clip(problem.start() * (1.0 + 0.3 * rng.uniform(-1, 1, problem.start().size)), 0.05, 0.95)
     direction = rng.uniform(-1, 1, x.size)
     value, gradient = _function(problem.evaluate(x))
-    slope = float(gradient @ direction)
+    slope = problem.space.dot(gradient, direction)
     steps: Array = 0.04 * 0.5 ** np.arange(6.0)
     errors = []
     for step in steps:

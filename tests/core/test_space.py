@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sciopt.core import Flat, Preconditioned
+from sciopt.core.space import everywhere
 
 vectors = arrays(np.float64, 6, elements=st.floats(-1e6, 1e6, allow_subnormal=False))
 caps = st.floats(1e-6, 1e3)
@@ -100,3 +101,23 @@ def test_sharp_solves_with_the_preconditioner_at_the_point() -> None:
     space = Preconditioned(Recorder(), lambda x, f: f / x)
     assert space.sharp(np.array([2.0, 4.0]), np.ones(2)).tolist() == [0.5, 0.25]
     assert space.base.asked == []
+
+
+@given(vectors)
+def test_a_space_of_whole_vectors_has_nothing_to_reduce(x: np.ndarray) -> None:
+    for space in (Flat(), Preconditioned(Flat(), lambda x, f: f)):
+        assert space.total(x) is x
+        assert space.largest(-1.5) == -1.5
+        assert everywhere(space, x == x) and not everywhere(space, np.append(x, 1.0) != 1.0)
+
+
+@pytest.mark.parametrize("other", [0.0, 1.0])
+def test_what_holds_everywhere_holds_on_other_ranks(other: float) -> None:
+    class Shared(Flat):
+        def largest(self, part: float) -> float:
+            return max(part, other)
+
+    for space in (Shared(), Preconditioned(Shared(), lambda x, f: f)):
+        assert everywhere(space, True) == (other == 0.0)
+        assert everywhere(space, np.zeros(0, dtype=bool)) == (other == 0.0)
+        assert not everywhere(space, False)

@@ -8,7 +8,7 @@ from ase.optimize.ode import ode12r
 from scipy.optimize import rosen_der
 
 from sciopt.core import Evaluation, Flat, Limit, Preconditioned, Space
-from sciopt.rules import LBFGS, GradientDescent, WithinRadius, make_method
+from sciopt.rules import FIRE2, LBFGS, GradientDescent, WithinRadius, make_method
 
 START = np.array([-1.2, 1.0, 0.7])
 
@@ -92,3 +92,14 @@ def test_a_step_cut_to_the_radius_promises_what_a_quadratic_gives(radius: float)
         there = START + proposal.step
         assert proposal.predicted == pytest.approx(here.value - 0.5 * float(there @ matrix @ there), rel=1e-12)
         assert np.linalg.norm(proposal.step) == pytest.approx(min(radius, np.linalg.norm(START)))
+
+
+def test_a_fire2_at_rest_has_nothing_to_undo() -> None:
+    rule = FIRE2()
+    here = Evaluation(np.zeros(2), np.array([1.0, -2.0]))
+    resting = rule.forget(rule.start(here, Flat()))
+    assert not rule.propose(resting, here, Limit(0.1), Flat()).correction
+    moving = rule.forget(resting._replace(velocity=np.array([0.0, 3.0])))
+    undone = rule.propose(moving, here, Limit(0.1), Flat())
+    assert undone.correction and undone.step.tolist() == pytest.approx([0.0, -0.15])
+    assert not rule.propose(undone.memory, here, Limit(0.1), Flat()).correction

@@ -67,7 +67,7 @@ from sciopt.topopt.space import DesignSpace
 
 comm = MPI.COMM_WORLD
 N = 50
-CUTS = {2: (0, 0, 50), 3: (0, 14, 37, 50)}[comm.size]
+CUTS = (0, 14, 14, 50)  # the second rank has nothing
 PIECE = slice(CUTS[comm.rank], CUTS[comm.rank + 1])
 
 
@@ -89,7 +89,7 @@ assert space.total(1.5) == 1.5 * comm.size and isinstance(space.total(1), float)
 assert space.total(np.array([1.0, comm.rank])).tolist() == [comm.size, sum(range(comm.size))]
 assert space.largest(float(-comm.rank)) == 0.0
 
-for seed in range(12):
+for seed in range(8):
     rng = np.random.default_rng(seed)
     weights = rng.uniform(0.1, 2.0, N)
     weights /= weights.sum()
@@ -126,9 +126,8 @@ if comm.rank == 0:
 """
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_pieces_answer_as_the_whole(mpi: Callable[..., str], ranks: int) -> None:
-    assert "all as on one rank" in mpi(SCRIPT, ranks)
+def test_pieces_answer_as_the_whole(mpi: Callable[..., str]) -> None:
+    assert "all as on one rank" in mpi(SCRIPT, 3)
 
 
 def test_few_sums_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
