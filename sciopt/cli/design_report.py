@@ -52,7 +52,6 @@ class Progress:
     """
 
     def __init__(self, problem: TopologyProblem) -> None:
-        self._mesh = _is_mesh(problem)
         self._width = len(_size(problem))
         self._projected, self._constrained = problem.projection is not None, problem.constrained
 
@@ -61,9 +60,10 @@ class Progress:
         size, penalty = abs(record.objective), law.p if isinstance(law, SIMP) else law.q
         # Always as wide: numbers that do not fit are written with an exponent.
         value = f"{record.objective:12.4f}" if size == 0.0 or 1e-2 <= size < 1e6 else f"{record.objective:12.4e}"
+        made_of = "mesh" if _is_mesh(visit.problem) else "grid"
         words = [
             f"It.:{record.evaluation:5d} Obj.:{value} Vol.:{record.volume:6.3f} ch.:{record.change:6.3f}",
-            f"stage:{record.stage:3d} {'mesh' if self._mesh else 'grid'}: {_size(visit.problem):>{self._width}}",
+            f"stage:{record.stage:3d} {made_of}: {_size(visit.problem):>{self._width}}",
             f"{'p' if isinstance(law, SIMP) else 'q'}:{penalty:5.2f}",
         ]
         if self._projected:

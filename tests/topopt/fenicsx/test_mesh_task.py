@@ -282,3 +282,17 @@ print([name for name in ("mpi4py", "dolfinx", "petsc4py") if name in sys.modules
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.splitlines()[-2:] == ["2", "[]"], done
+
+
+def test_a_named_problem_is_the_same_on_a_mesh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["mbb", "--size", "24x8", "--method", "oc", "--solver", "direct", "--max-solves", "5"]
+    told = {}
+    for backend in ("grid", "fenicsx"):
+        assert run("topopt", *words, "--backend", backend, "--out", backend) == 2
+        out = capsys.readouterr().out
+        told[backend] = [float(value) for value in re.findall(r"Obj\.: *(\S+)", out)]
+    assert "mbb: 192 quadrilaterals on 1 rank, " in out and "mesh: 192 p: 3.00" in out
+    assert len(told["grid"]) == 5 and told["fenicsx"] == pytest.approx(told["grid"], rel=1e-6)
