@@ -31,15 +31,15 @@ def nearest_node(nodes: Nodes, point: tuple[float, ...], field: str) -> Mask:
     Raises
     ------
     InputError
-        When the nearest node is farther away than any edge of the mesh is long: the point lies outside.
+        When the nearest node is farther away than any cell is wide: the point lies outside.
     """
     own = nodes.x[: nodes.owned]
     away = np.linalg.norm(own - np.array(point), axis=1)
     least = float(nodes.comm.allreduce(float(away.min(initial=np.inf)), MPI.MIN))
     corners = nodes.x[nodes.cells]
-    edges = np.linalg.norm(corners[:, :, None] - corners[:, None], axis=3)
-    longest = float(nodes.comm.allreduce(float(edges.max(initial=0.0)), MPI.MAX))
-    if least > longest:
+    widths = np.linalg.norm(np.ptp(corners, axis=1), axis=1)
+    widest = float(nodes.comm.allreduce(float(widths.max(initial=0.0)), MPI.MAX))
+    if least > widest:
         raise InputError(f"{field}: the point {point} lies outside the mesh, whose nearest node is {least:.4g} away")
     near = np.flatnonzero(away <= least + nodes.slack)
     # Coordinates decide, then the order in the input: neither depends on the number of ranks.
