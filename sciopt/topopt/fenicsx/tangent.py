@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.topopt.fenicsx.loaded import PETSc, dolfinx
+from sciopt.topopt.fenicsx.near_nullspace import near_nullspace
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
@@ -37,7 +37,6 @@ MULTIGRID = {
 }
 # Type checkers do not see all of its submodules.
 DOLFINX: Any = dolfinx
-_prefixes = itertools.count()
 log = logging.getLogger("sciopt")
 
 
@@ -183,7 +182,7 @@ class Tangent:
             krylov.setPCSide(PETSc.PC.Side.RIGHT)
             krylov.setGMRESRestart(100)
         # They stay in PETSc's table: every new hierarchy of levels reads them again.
-        prefix = f"sciopt_tangent_{next(_prefixes)}_"
+        prefix = f"sciopt_tangent_{kind}_"
         options: Any = PETSc.Options(prefix)
         for name, value in (FACTORIZATION if kind == "direct" else MULTIGRID).items():
             options[name] = value
@@ -204,7 +203,7 @@ def _matrix(structure: MeshStructure, forms: Forms) -> Any:
         matrix.setOption(PETSc.Mat.Option.SYMMETRY_ETERNAL, True)
     components = structure.space.dofmap.index_map_bs
     if components > 1:
-        matrix.setNearNullSpace(_rigid_motions(structure, matrix))
+        matrix.setNearNullSpace(near_nullspace(structure.space, matrix))
     return matrix
 
 
@@ -222,25 +221,3 @@ def _supports(structure: MeshStructure) -> list[Any]:
         dolfinx.fem.dirichletbc(0.0, fixed[fixed % components == component], space.sub(component))
         for component in range(components)
     ]
-
-
-def _rigid_motions(structure: MeshStructure, matrix: Any) -> Any:
-    """Translations and linearized rotations, orthonormal: what the smoother of a coarse level cannot see."""
-    dim, nodes = structure.dim, structure.unknowns // structure.dim
-    points = structure.space.tabulate_dof_coordinates()[:nodes, :dim]
-    middle = structure.total(points.sum(axis=0)) / structure.total(float(nodes))
-    motions = [np.tile(axis, (nodes, 1)) for axis in np.eye(dim)]
-    for first, second in itertools.combinations(range(dim), 2):
-        rotation = np.zeros((nodes, dim))
-        rotation[:, first] = -(points - middle)[:, second]
-        rotation[:, second] = (points - middle)[:, first]
-        motions.append(rotation)
-    vectors: list[Any] = []
-    for motion in motions:
-        vector = matrix.createVecRight()
-        vector.array[:] = motion.ravel()
-        for other in vectors:
-            vector.axpy(-vector.dot(other), other)
-        vector.normalize()
-        vectors.append(vector)
-    return PETSc.NullSpace().create(vectors=vectors, comm=structure.comm)
