@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array, Mask
     from sciopt.topopt.marks import Arrow, Drawable
 
-__all__ = ["draw_design"]
+__all__ = ["BETWEEN", "FRAME", "INK", "SUPPORT", "SYMBOL", "draw_arrow", "draw_body", "draw_design"]
 
-_INK, _FRAME, _SUPPORT = (0.10, 0.13, 0.18), "#b8c0c8", "#1f4e79"
+INK, FRAME, SUPPORT = (0.10, 0.13, 0.18), "#b8c0c8", "#1f4e79"
 # In units of the longest side of the domain.
-_ARROW, _SYMBOL, _BETWEEN = 0.09, 0.022, 0.045
+_ARROW, SYMBOL, BETWEEN = 0.09, 0.022, 0.045
 
 
 def draw_design(
@@ -79,7 +79,7 @@ def draw_design(
         camera = camera or Camera()
         found = surface(field.ravel(), field.shape[::-1], structure.spacing)
         body = smoothed(Surface(found.points + box[0], found.triangles))
-        _draw_body(ax, body, shown, box, structure.spacing, camera, pixels)
+        draw_body(ax, body, shown, box, structure.spacing, camera, pixels)
     ax.set_aspect("equal")
     ax.axis("off")
 
@@ -95,42 +95,43 @@ def _draw_plane(ax: Axes, field: Array, inside: Mask, marks: Marks, box: Array, 
 
     (left, bottom), (right, top) = box
     pixels = np.empty((*field.shape, 4))
-    pixels[..., :3], pixels[..., 3] = _INK, np.clip(field, 0.0, 1.0)
+    pixels[..., :3], pixels[..., 3] = INK, np.clip(field, 0.0, 1.0)
     # Elements as they are; where they are smaller than pixels, their mean.
     ax.imshow(pixels, extent=(left, right, bottom, top), origin="lower", interpolation="auto", zorder=2)
-    ax.add_collection(LineCollection(_outline(inside, box), colors=_FRAME, linewidths=0.9, zorder=1))
+    ax.add_collection(LineCollection(_outline(inside, box), colors=FRAME, linewidths=0.9, zorder=1))
     longest = (box[1] - box[0]).max()
     symbols = _symbols(marks, box, spacing)
-    ax.add_collection(PolyCollection(symbols, facecolors=_SUPPORT, edgecolors=_SUPPORT, linewidths=0.4, zorder=3))
+    ax.add_collection(PolyCollection(symbols, facecolors=SUPPORT, edgecolors=SUPPORT, linewidths=0.4, zorder=3))
     reach = [box, *symbols]
     for arrow in marks.arrows:
-        reach.append(_draw_arrow(ax, arrow, box, np.eye(2)))
+        reach.append(draw_arrow(ax, arrow, box, np.eye(2)))
     low, high = np.concatenate(reach).min(axis=0), np.concatenate(reach).max(axis=0)
     ax.set_xlim(low[0] - 0.01 * longest, high[0] + 0.01 * longest)
     ax.set_ylim(low[1] - 0.01 * longest, high[1] + 0.01 * longest)
 
 
-def _draw_body(
+def draw_body(
     ax: Axes, body: Surface, marks: Marks, box: Array, spacing: tuple[float, ...], camera: Camera, pixels: int
 ) -> None:
+    """Draw a surface, shaded, in the box (2, 3) of its domain, and marks, which may lie on a lattice of a `spacing`."""
     from matplotlib.collections import LineCollection
 
     corners = np.array(list(product(*box.T)))
     edges = [(a, b) for a in corners for b in corners if np.count_nonzero(a != b) == 1 and tuple(a) < tuple(b)]
     picture = render(body, camera, corners, pixels)
     ax.add_collection(
-        LineCollection([np.stack(edge) @ camera.axes[:2].T for edge in edges], colors=_FRAME, linewidths=0.9, zorder=1)
+        LineCollection([np.stack(edge) @ camera.axes[:2].T for edge in edges], colors=FRAME, linewidths=0.9, zorder=1)
     )
     ax.imshow(picture.pixels, extent=picture.extent, interpolation="antialiased", zorder=2)
     longest = (box[1] - box[0]).max()
-    kept = thinned(marks.places, spacing, 0.5 * _BETWEEN * longest)
+    kept = thinned(marks.places, spacing, 0.5 * BETWEEN * longest)
     places = marks.places[kept] @ camera.axes.T
     places = places[picture.shows(places, 0.01 * longest)]
-    ax.scatter(places[:, 0], places[:, 1], s=9, color=_SUPPORT, linewidths=0, zorder=3)
+    ax.scatter(places[:, 0], places[:, 1], s=9, color=SUPPORT, linewidths=0, zorder=3)
     left, right, bottom, top = picture.extent
     reach = [np.array([[left, bottom], [right, top]])]
     for arrow in marks.arrows:
-        reach.append(_draw_arrow(ax, arrow, box, camera.axes[:2]))
+        reach.append(draw_arrow(ax, arrow, box, camera.axes[:2]))
     low, high = np.concatenate(reach).min(axis=0), np.concatenate(reach).max(axis=0)
     ax.set_xlim(low[0], high[0])
     ax.set_ylim(low[1], high[1])
@@ -149,7 +150,7 @@ def _outline(inside: Mask, box: Array) -> list[Array]:
 def _symbols(marks: Marks, box: Array, spacing: tuple[float, ...]) -> list[Array]:
     """Polygons out of the domain: walls along held edges, triangles under held nodes, rollers under sliding ones."""
     longest = (box[1] - box[0]).max()
-    size, symbols = _SYMBOL * longest, []
+    size, symbols = SYMBOL * longest, []
     full = marks.held.all(axis=1)
     held, sliding = marks.places[full], marks.places[~full]
     number = {tuple(cell): i for i, cell in enumerate(np.round(held / np.array(spacing)).astype(int).tolist())}
@@ -165,7 +166,7 @@ def _symbols(marks: Marks, box: Array, spacing: tuple[float, ...]) -> list[Array
     turn = np.linspace(0.0, 2.0 * np.pi, 25)
     circle = 0.4 * size * np.stack([np.cos(turn), np.sin(turn)], axis=1)
     held_along = marks.held[~full]
-    for i in thinned(sliding, spacing, _BETWEEN * longest):
+    for i in thinned(sliding, spacing, BETWEEN * longest):
         symbols.append(sliding[i] + 0.5 * size * _outwards(sliding[i], box, held_along[i]) + circle)
     return symbols
 
@@ -179,7 +180,7 @@ def _outwards(place: Array, box: Array, held: Mask | None = None) -> Array:
     return np.asarray(directions[np.argmin(distance)])
 
 
-def _draw_arrow(ax: Axes, arrow: Arrow, box: Array, axes: Array) -> Array:
+def draw_arrow(ax: Axes, arrow: Arrow, box: Array, axes: Array) -> Array:
     """Draw an arrow that stays out of the domain where it can; returns its ends, (2, 2)."""
     length = np.linalg.norm(arrow.vector)
     if length == 0.0:

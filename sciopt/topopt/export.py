@@ -13,14 +13,14 @@ import numpy as np
 
 from sciopt.core.checkpoint import write_atomically
 from sciopt.core.errors import InputError
-from sciopt.topopt.surface import surface
+from sciopt.topopt.surface import Surface, surface
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sciopt.core.types import Array
 
-__all__ = ["write_npz", "write_stl", "write_vti"]
+__all__ = ["data_array", "write_npz", "write_stl", "write_surface", "write_vti"]
 
 log = logging.getLogger("sciopt")
 
@@ -57,11 +57,11 @@ def write_vti(
     cells, points = [], []
     for name, field in fields.items():
         if field.shape == (np.prod(shape),):
-            cells.append(_data_array(name, field, 1))
+            cells.append(data_array(name, field, 1))
         elif field.shape[1:] == nodes:
             missing = [(0, 1 if len(field) == 2 else 0), *[(0, 0)] * len(nodes)]
             rows = np.moveaxis(np.pad(field, missing), 0, -1)
-            points.append(_data_array(name, rows, rows.shape[-1]))
+            points.append(data_array(name, rows, rows.shape[-1]))
         else:
             raise InputError(
                 f"the field {name!r} has shape {field.shape}; expected ({np.prod(shape)},) for elements or "
@@ -80,8 +80,8 @@ def write_vti(
     write_atomically(Path(path), "\n".join(lines).encode())
 
 
-def _data_array(name: str, values: NDArray[Any], components: int) -> str:
-    """One array as base64 with its length in bytes before it."""
+def data_array(name: str, values: NDArray[Any], components: int) -> str:
+    """The VTK XML element of one array: base64 with its length in bytes before it."""
     if values.dtype == bool:
         values = values.astype(np.uint8)
     values = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
@@ -121,14 +121,27 @@ def write_stl(
         When the densities do not fit the shape, or none exceeds the level.
     """
     found = surface(density, shape, spacing, level, thickness)
-    if level is None:
-        depth = np.ptp(found.points[:, 2]) if len(shape) == 2 else 1.0
-        volume = density.sum() * np.prod(spacing or 1.0) * depth
-        if abs(found.volume / volume - 1.0) > _VOLUME_ERROR:
-            log.warning(
-                "the design is too grey for a surface of its volume: %s encloses %.4g, the densities sum to %.4g",
-                *(path, found.volume, volume),
-            )
+    depth = np.ptp(found.points[:, 2]) if len(shape) == 2 else 1.0
+    write_surface(path, found, None if level is not None else float(density.sum() * np.prod(spacing or 1.0) * depth))
+
+
+def write_surface(path: str | Path, found: Surface, volume: float | None = None) -> None:
+    """Write a closed surface as binary STL.
+
+    Parameters
+    ----------
+    path
+        The file, ``.stl``.
+    found
+        The surface.
+    volume
+        What it should enclose; another volume is logged.
+    """
+    if volume is not None and abs(found.volume / volume - 1.0) > _VOLUME_ERROR:
+        log.warning(
+            "the design is too grey for a surface of its volume: %s encloses %.4g, the densities sum to %.4g",
+            *(path, found.volume, volume),
+        )
     areas = found.areas
     facets = np.zeros(
         len(areas), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]

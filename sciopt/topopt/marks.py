@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
     from sciopt.core.types import Array, Mask
 
-__all__ = ["Arrow", "Drawable", "Marks", "marks_of", "thinned"]
+__all__ = ["CASES", "OUTPUT", "Arrow", "Drawable", "Marks", "arrows_at", "marks_of", "thinned"]
 
-_OUTPUT, _CASES = "#148f77", ("#c0392b", "#d68910", "#7d3c98", "#2e86c1")
+OUTPUT, CASES = "#148f77", ("#c0392b", "#d68910", "#7d3c98", "#2e86c1")
 # Loads on a larger share of the nodes act on the whole body and have no place to be marked at.
 _EVERYWHERE = 0.2
 # Least distance between marks in units of the longest side, and the most arrows of one load.
@@ -115,9 +115,9 @@ def marks_of(structure: Drawable, inside: Mask) -> Marks:
     supported = held.any(axis=0)
     arrows: list[Arrow] = []
     for case, load in enumerate(structure.loads):
-        arrows += _arrows(structure, load, _CASES[case % len(_CASES)])
+        arrows += _arrows(structure, load, CASES[case % len(CASES)])
     if structure.outputs is not None:
-        arrows += _arrows(structure, structure.outputs, _OUTPUT)
+        arrows += _arrows(structure, structure.outputs, OUTPUT)
     return Marks(_places(structure, supported), held[:, supported].T, tuple(arrows))
 
 
@@ -134,13 +134,32 @@ def _places(structure: Drawable, nodes: Mask) -> Array:
 
 def _arrows(structure: Drawable, field: Array, colour: str) -> list[Arrow]:
     loaded = np.abs(field).max(axis=0) > 0
-    if not 0 < np.count_nonzero(loaded) <= max(_EVERYWHERE * loaded.size, 1):
+    longest = (np.array(structure.shape) * structure.spacing).max()
+    return arrows_at(_places(structure, loaded), field[:, loaded].T, loaded.size, structure.spacing, longest, colour)
+
+
+def arrows_at(
+    places: Array, vectors: Array, nodes: int, spacing: tuple[float, ...], longest: float, colour: str
+) -> list[Arrow]:
+    """A few arrows for what acts at `places` (k, dim) with the strengths `vectors` (k, c).
+
+    Parameters
+    ----------
+    places, vectors
+        Where and how.
+    nodes
+        Of the whole structure: what acts on a large share of them has no place to be marked at.
+    spacing, longest
+        Distances of nodes, and the longest side of the structure.
+    colour
+        Of the arrows.
+    """
+    if not 0 < len(places) <= max(_EVERYWHERE * nodes, 1):
         return []
-    places, vectors = _places(structure, loaded), field[:, loaded].T
-    vectors = vectors / np.linalg.norm(vectors, axis=1).max() if len(field) > 1 else np.zeros_like(places)
-    distance = _BETWEEN * (np.array(structure.shape) * structure.spacing).max()
-    kept = thinned(places, structure.spacing, distance)
+    vectors = vectors / np.linalg.norm(vectors, axis=1).max() if vectors.shape[1] > 1 else np.zeros_like(places)
+    distance = _BETWEEN * longest
+    kept = thinned(places, spacing, distance)
     while len(kept) > _MOST:
         distance *= 1.5
-        kept = thinned(places, structure.spacing, distance)
+        kept = thinned(places, spacing, distance)
     return [Arrow(places[i], vectors[i], colour) for i in kept]

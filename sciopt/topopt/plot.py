@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sciopt.topopt.render import Camera
     from sciopt.topopt.result import DesignResult
 
-__all__ = ["design_figure", "plot_convergence", "plot_design", "save", "write_animation"]
+__all__ = ["design_figure", "framed", "plot_convergence", "plot_design", "save", "write_animation"]
 
 _LINE, _BAD, _QUIET, _FRAME, _TEXT = "#1f4e79", "#c0392b", "#7f8c8d", "#b8c0c8", "#333333"
 # Inches: the longest side of a design, and what its caption needs.
@@ -63,8 +63,17 @@ def design_figure(
     dpi: int = _DPI,
 ) -> Figure:
     """Figure of any densities (elements,) of a structure, to be saved at `dpi`; see `sciopt.topopt.draw`."""
+
+    def draw(ax: Axes, pixels: int) -> None:
+        draw_design(ax, structure, density, mirror, marks, camera, pixels)
+
+    return framed(draw, caption, dpi)
+
+
+def framed(draw: Callable[[Axes, int], None], caption: str = "", dpi: int = _DPI) -> Figure:
+    """Figure that is as large as what `draw(axes, pixels)` draws, with a line above it."""
     figure, ax = _new_figure(_SIZE, _SIZE)
-    draw_design(ax, structure, density, mirror, marks, camera, pixels=int(_SIZE * dpi))
+    draw(ax, int(_SIZE * dpi))
     span = np.array([np.ptp(ax.get_xlim()), np.ptp(ax.get_ylim())])
     width, height = _SIZE * span / span.max()
     across, above = max(width, _NARROWEST if caption else 0.0), 0.4 if caption else 0.0

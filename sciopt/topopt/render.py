@@ -14,7 +14,7 @@ from sciopt.topopt.surface import Surface
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from sciopt.core.types import Array
+    from sciopt.core.types import Array, Mask
 
 __all__ = ["Camera", "Picture", "render", "smoothed"]
 
@@ -71,8 +71,8 @@ class Picture:
         return np.asarray(places[:, 2] >= self.depth[row, column] - tolerance)
 
 
-def smoothed(found: Surface, rounds: int = 12) -> Surface:
-    """The surface without the terraces of its cubes, for the eye only.
+def smoothed(found: Surface, rounds: int = 12, still: Mask | None = None) -> Surface:
+    """The surface without the terraces of its cubes, for the eye only; points that are `still` (n,) stay.
 
     Taubin, *A signal processing approach to fair surface design* (1995), doi 10.1145/218380.218473.
     """
@@ -80,7 +80,8 @@ def smoothed(found: Surface, rounds: int = 12) -> Surface:
     points = found.points
     for _ in range(rounds):
         for share in (0.5, -0.53):
-            points = points + share * (_neighbours(points, edges) - points)
+            moved = points + share * (_neighbours(points, edges) - points)
+            points = moved if still is None else np.where(still[:, None], points, moved)
     return Surface(points, found.triangles)
 
 
