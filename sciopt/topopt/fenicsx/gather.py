@@ -48,11 +48,12 @@ def gather(structure: MeshStructure, values: NDArray[Any]) -> NDArray[Any] | Non
     if not everywhere(structure.comm, leading == structure.comm.bcast(leading)):
         shapes = structure.comm.allgather(values.shape)
         raise ShapeError(f"the arrays of the ranks have the shapes {shapes}; all axes but the last must be the same")
-    rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+    # Of a rank that has no entries, the number of rows cannot be told from their length.
+    rows = np.ascontiguousarray(values).reshape(int(np.prod(leading)), values.shape[-1])
     found = np.empty((len(rows), which.counts.sum()), values.dtype) if structure.comm.rank == 0 else None
     for i, row in enumerate(rows):
         structure.comm.Gatherv(row, None if found is None else (found[i], which.counts))
-    return None if found is None else found[:, which.place].reshape(*leading, -1)
+    return None if found is None else found[:, which.place].reshape(*leading, which.place.size)
 
 
 def scatter(structure: MeshStructure, full: NDArray[Any] | None) -> NDArray[Any]:
@@ -73,10 +74,10 @@ def scatter(structure: MeshStructure, full: NDArray[Any] | None) -> NDArray[Any]
     rows = None
     if full is not None:
         rows = np.empty((len(mine), shape[-1]), kind)
-        rows[:, which.place] = full.reshape(len(mine), -1)
+        rows[:, which.place] = full.reshape(len(mine), shape[-1])
     for i, piece in enumerate(mine):
         comm.Scatterv(None if rows is None else (rows[i], which.counts), piece)
-    return mine.reshape(*shape[:-1], -1) if mine.size else np.empty((*shape[:-1], which.counts[comm.rank]), kind)
+    return mine.reshape(*shape[:-1], mine.shape[1])
 
 
 def fingerprint(structure: MeshStructure, values: NDArray[Any]) -> str:
