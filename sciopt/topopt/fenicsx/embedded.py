@@ -20,7 +20,6 @@ from sciopt.topopt.coarsen import coarsened
 from sciopt.topopt.fenicsx.ranks import Copies
 from sciopt.topopt.fenicsx.structure import cell_corners
 from sciopt.topopt.lattice import Lattice
-from sciopt.topopt.ranks import ALONE
 from sciopt.topopt.structure import Structure
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ class EmbeddedGrid(Structure):
     @property
     def ranks(self) -> Ranks:
         """The processes that share it, all with the same design variables."""
-        return Copies(self.comm) if self.comm.size > 1 else ALONE
+        return Copies(self.comm)
 
     def everywhere(self, compute: Callable[[], Any]) -> Any:
         """What the first rank computes, on all ranks; so are its errors."""

@@ -14,7 +14,6 @@ from sciopt.core.tree import describe
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.fenicsx.loaded import MPI
 from sciopt.topopt.grid.element import Physics
-from sciopt.topopt.ranks import ALONE
 from sciopt.topopt.space import DesignSpace
 
 if TYPE_CHECKING:
@@ -313,7 +312,8 @@ class MeshStructure:
         """The processes that share it, each with its own design variables."""
         from sciopt.topopt.fenicsx.ranks import Pieces
 
-        return Pieces(self) if self.comm.size > 1 else ALONE
+        # Also on one rank: checkpoints are in the order of the input, for any number of ranks to continue from.
+        return Pieces(self)
 
     def everywhere(self, compute: Callable[[], Any]) -> Any:
         """What all ranks compute together."""
