@@ -120,8 +120,9 @@ class Pieces(Copies):
     def settled(self, settings: Any) -> Any:
         match settings:
             case np.ndarray():
-                mine = settings.shape[-1:] == (self.structure.size,)
-                return fingerprint(self.structure, settings) if everywhere(self.comm, mine) else settings
+                lengths = (self.structure.size, self.structure.cells)
+                pieces = [everywhere(self.comm, settings.shape[-1:] == (length,)) for length in lengths]
+                return fingerprint(self.structure, settings) if any(pieces) else settings
             case Mapping():
                 return {key: self.settled(item) for key, item in settings.items()}
             case tuple() | list():
