@@ -132,8 +132,8 @@ HEAT = {"physics": "heat"}
         (lambda: Grid(4, 3).load("left", (1, 0), case=1.5), "load: case is 1.5"),  # type: ignore[arg-type]  # on purpose
         (lambda: Grid(4, 3).load("left", (1, 0), spread="even"), "load: spread is 'even'"),
         (lambda: Grid(4, 3).source("left", 1.0), "source: only"),
-        (lambda: Grid(4, 3, **HEAT).load("left", (1, 0)), "load: a heat grid has no forces"),
-        (lambda: Grid(4, 3, **HEAT).output("left", "x"), "output: a heat grid"),
+        (lambda: Grid(4, 3, **HEAT).load("left", (1, 0)), "load: heat conduction knows no forces"),
+        (lambda: Grid(4, 3, **HEAT).output("left", "x"), "output: heat conduction knows no displacements"),
         (lambda: Grid(4, 3, **HEAT).fix("left", "x"), "fix: a temperature has no components"),
         (lambda: Grid(4, 3, **HEAT).source("left", np.nan), "source: total is nan"),
         (lambda: Grid(4, 3).spring("left", -1.0), "spring: stiffness is -1.0"),

@@ -14,6 +14,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.coarsen import coarsened
@@ -196,11 +197,11 @@ class _Placed:
             found[c][_index(node[parts[:, c]])] = 1.0
         return np.asarray((self.mesh.total(found) > 0.0) & self.held)
 
-    def _lowest(self) -> Array:
+    def _lowest(self) -> NDArray[np.intp]:
         return np.clip(np.floor(self.at).astype(int), 0, np.array(self.lattice.shape) - 1)
 
 
-def _index(node: Array) -> tuple[Array, ...]:
+def _index(node: NDArray[np.intp]) -> tuple[NDArray[np.intp], ...]:
     """Array indices, z first, of grid coordinates (points, dim)."""
     return tuple(node.T[::-1])
 
@@ -226,14 +227,14 @@ def _points(corners: Array, sizes: Array) -> tuple[Array, Array]:
     return np.einsum("pv,cvd->cpd", shares, corners), weights
 
 
-def _element(lattice: Lattice, points: Array) -> Array:
+def _element(lattice: Lattice, points: Array) -> NDArray[np.intp]:
     """Number of the element each of the points (..., dim) lies in; the nearest one outside of the grid."""
     index = np.floor(points / np.array(lattice.spacing)).astype(int)
     index = np.clip(index, 0, np.array(lattice.shape) - 1)
     return np.asarray(np.ravel_multi_index(tuple(np.moveaxis(index, -1, 0)[::-1]), lattice.cells))
 
 
-def _around(lattice: Lattice, points: Array) -> list[tuple[Array, Array]]:
+def _around(lattice: Lattice, points: Array) -> list[tuple[NDArray[np.intp], Array]]:
     """The elements whose centres surround points (n, dim), and their multilinear weights."""
     at = points / np.array(lattice.spacing) - 0.5
     lowest = np.floor(at).astype(int)

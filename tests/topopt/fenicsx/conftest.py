@@ -25,7 +25,12 @@ def mpi(tmp_path: Path) -> Callable[..., str]:
         file = tmp_path / f"script{len(list(tmp_path.glob('script*.py')))}.py"
         file.write_text(script)
         command = [_mpiexec(), "-n", str(ranks), sys.executable, "-W", "error", str(file), *args]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": "1",
+            "MPIR_CVAR_POLLS_BEFORE_YIELD": "1",
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        }
         done = subprocess.run(
             command,
             cwd=tmp_path,
