@@ -17,8 +17,8 @@ __all__ = ["StiffnessMatrix"]
 class StiffnessMatrix:
     """``K(E) + diag(springs)`` as a PETSc matrix, with the rows and columns of fixed unknowns emptied.
 
-    The diagonal of a fixed unknown keeps the stiffness of its cells, or the largest of all diagonals where that is zero:
-    multigrid and factorizations want numbers of the order of their neighbours.
+    The diagonal of a fixed unknown keeps the stiffness of its cells, or the largest of all diagonals where that is
+    zero: multigrid and factorizations want numbers of the order of their neighbours.
 
     Parameters
     ----------
@@ -51,7 +51,8 @@ class StiffnessMatrix:
         if comm.size == 1:
             # PETSc works on these very arrays: assembling writes into the matrix.
             csr = indptr.astype(PETSc.IntType), indices.astype(PETSc.IntType), self._values
-            self.matrix = PETSc.Mat().createAIJWithArrays((sizes, sizes), csr, bsize=c, comm=comm)
+            self.matrix = PETSc.Mat().createAIJWithArrays((sizes, sizes), csr, comm=comm)
+            self.matrix.setBlockSize(c)  # `bsize` is not heeded here
         else:
             numbers = np.asarray(elements.map.local_to_global(np.arange(count, dtype=np.int32)))
             unknowns = (c * numbers[:, None] + np.arange(c)).ravel().astype(PETSc.IntType)

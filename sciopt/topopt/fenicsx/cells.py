@@ -114,13 +114,14 @@ def _checked_corners(mesh: Any) -> Array:
     dim = mesh.topology.dim
     if mesh.topology.cell_name() not in ("triangle", "quadrilateral", "tetrahedron", "hexahedron"):
         raise InputError(
-            f"the mesh consists of {mesh.topology.cell_name()} cells; expected triangles, quadrilaterals, tetrahedra or "
-            "hexahedra"
+            f"the mesh consists of {mesh.topology.cell_name()} cells; expected triangles, quadrilaterals, tetrahedra "
+            "or hexahedra"
         )
-    if mesh.geometry.cmap.degree != 1:
+    degree = mesh.geometry.cmaps[0].degree
+    if degree != 1:
         raise InputError(
-            f"the cells of the mesh are curved (degree {mesh.geometry.cmap.degree}); expected straight edges: make the "
-            "mesh with elements of order 1"
+            f"the cells of the mesh are curved (degree {degree}); expected straight edges: make the mesh with elements "
+            "of order 1"
         )
     corners = cell_corners(mesh)
     bad = _bad_cells(corners, dim)
