@@ -20,6 +20,9 @@ __all__ = ["All", "Any", "Budget", "NoiseFloor", "Plateau", "Progress", "Reason"
 FEASIBLE = 1e-3
 """A point whose largest violated constraint is at most this counts as feasible; scale constraints accordingly."""
 
+# Nonmonotone methods on a plateau accept nothing that is so much above the best value, relative to it.
+_ASTRAY, _PATIENCE = 0.5, 4
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -125,7 +128,8 @@ class Residual(_Combinable):
 class Plateau(_Combinable):
     """Converged when the best value improved by less than `rtol` (relative) over the last `window` evaluations.
 
-    With constraints, only points that hold them count.
+    With constraints, only points that hold them count. A method that went astray, to a point half as much again above
+    the best value, has the whole window to come back; one that does not in four windows has not converged.
     """
 
     rtol: float = 2e-4
@@ -135,6 +139,7 @@ class Plateau(_Combinable):
         values = progress.history.column("value")
         if len(values) <= self.window:
             return None
+        recent = values[-self.window :][progress.history.column("accepted")[-self.window :] > 0.0]
         values[progress.history.column("violation") > FEASIBLE] = np.inf
         best = np.minimum.accumulate(values)
         if not np.isfinite(best[-1 - self.window]):
@@ -144,7 +149,13 @@ class Plateau(_Combinable):
             return None
         share = gain / abs(best[-1]) if best[-1] else 0.0
         message = f"the best value improved by {share:.2g} of it (< {self.rtol:g}) in {self.window} evaluations"
-        return Reason("plateau", message, True)
+        if not np.any(recent - best[-1] > _ASTRAY * abs(best[-1])):
+            return Reason("plateau", message, True)
+        # A method that never comes back must end as well.
+        patience = _PATIENCE * self.window
+        if len(values) <= patience or best[-1 - patience] > best[-1]:
+            return None
+        return Reason("astray", f"the best value did not improve in {patience} evaluations far above it", False)
 
 
 @dataclass(frozen=True)

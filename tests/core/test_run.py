@@ -151,7 +151,8 @@ def progress(values: list[float]) -> Progress:
         ([1.0] * 6, True),
         ([2.0, 1.0, 1.0, 1.0, 1.0, 1.0], False),  # improved within the window
         ([1.0, 9.0, 1.0, 1.0, 1.0, 1.0, 1.0], True),  # coming back from 9 is no improvement of the best
-        ([3.0, 1.0, 9.0, 1.0, 9.0, 1.0, 1.1], True),
+        ([3.0, 1.0, 9.0, 1.0, 9.0, 1.0, 1.1], False),  # astray in the window; it may come back
+        ([3.0, 1.0, 9.0, 1.0, 9.0, 1.0, 1.1, 1.2, 1.1, 1.0], True),  # it did
         ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0 - 1e-3], False),
         ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0 - 1e-5], True),
         ([-100.0] * 5 + [-100.01], True),  # relative to the value
@@ -163,6 +164,14 @@ def test_plateau(values: list[float], stops: bool) -> None:
     assert (reason is not None) == stops
     if reason is not None:
         assert reason.converged and reason.kind == "plateau"
+
+
+def test_a_method_that_does_not_come_back_ends_without_having_converged() -> None:
+    stop = Plateau(rtol=2e-4, window=5)
+    values = [1.0, *([9.0, 8.0] * 10)]
+    assert stop(progress(values[:-1])) is None
+    reason = stop(progress(values))
+    assert reason is not None and (reason.kind, reason.converged) == ("astray", False)
 
 
 def test_a_step_limit_cannot_fake_convergence() -> None:
