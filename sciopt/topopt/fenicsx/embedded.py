@@ -1,6 +1,6 @@
 """A regular grid around a mesh: where the design is searched before the first solve on the mesh itself.
 
-Its elements are about two cells wide. It is an approximation in every respect (walls are smeared over the elements they
+Its elements are somewhat wider than the cells. It is an approximation in every respect (walls are smeared over the elements they
 cross, supports and loads move to the nearest nodes), good enough to tell where material goes, and its solves cost a
 small part of those on the mesh: multigrid on a regular grid needs no matrix. What it says is only a start; the answer
 is one of the mesh.
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedGrid", "embedded", "restricted", "sampled"]
 
 # Edge of an element in mean distances of nodes, share of an element below which it counts as empty, and elements per
-# cell beyond which a grid is a waste: the mesh is a thin shell in a large box.
-_WIDTH, _EMPTY, _WASTE = 2.0, 0.02, 8.0
+# cell beyond which a grid is a waste: the mesh is a thin shell in a large box. Five plane meshes with edges of 1, 1.4
+# and 2 ended at most 2.7, 4.7 and 2.2 % above the best design known of each, with no clear winner; wide elements miss
+# members, narrow ones cost more.
+_WIDTH, _EMPTY, _WASTE = 1.5, 0.02, 8.0
 # Points per axis at which a cell is looked at to see which elements it fills.
 _POINTS = 3
 

@@ -90,7 +90,7 @@ class Smoothing:
         self._cells.array[:] = x
         self._average.multTranspose(self._cells, self._load)
         self._solver.solve(self._load, self._smooth)
-        if self._solver.getConvergedReason() < 0:  # type: ignore[operator]
+        if self._solver.getConvergedReason() < 0:
             raise EvaluationFailed(
                 f"the equation of the Helmholtz filter was not solved in {self._solver.getIterationNumber()} "
                 "iterations; the filtered field must be finite, and the radius not much larger than the mesh"
