@@ -168,7 +168,7 @@ class TopologyProblem:
     def start(self) -> Array:
         """(n,) the uniform design that uses the volume up."""
         structure = self.structure
-        fraction = self.capacity * structure.region / structure.total(float(structure.volumes.sum()))
+        fraction = self.capacity * structure.region / structure.design_volume
         return np.full(self.size, min(fraction, 1.0))
 
     def at(self, penalty: float | None = None, beta: float | None = None, tol: float | None = None) -> TopologyProblem:
@@ -198,7 +198,7 @@ class TopologyProblem:
         other = copy.copy(self)
         other.structure = self.structure.coarsened()
         # A thin solid skin becomes twice as thick; what is left to design must not shrink for that.
-        share = self.capacity * self.structure.region / self.structure.total(float(self.structure.volumes.sum()))
+        share = self.capacity * self.structure.region / self.structure.design_volume
         material, solid = other.structure.material, other.structure.solid
         other.volume = float((share * material[~solid].sum() + material[solid].sum()) / material.sum())
         least = LEAST_RADIUS * max(other.structure.spacing)

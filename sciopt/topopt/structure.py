@@ -145,6 +145,11 @@ class Structure:
         """Volume that is filled for good, in elements of this grid."""
         return float(self.material[self.solid].sum())
 
+    @cached_property
+    def design_volume(self) -> float:
+        """Volume of the design, in elements of this grid."""
+        return float(self.volumes.sum())
+
     @property
     def unit(self) -> float:
         """Volume in which `region` and `solid_volume` are counted: that of an element."""

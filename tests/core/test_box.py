@@ -143,3 +143,21 @@ def test_minimize_finds_the_constrained_minimum(rng: np.random.Generator) -> Non
     assert weights @ (x + step) <= 0.4 + 1e-12
     few = space.minimize(model, x, lower, upper)
     assert -model.force @ few + 0.5 * few @ dense @ few < 0.98 * truth.fun
+
+
+def test_points_lie_on_grains_within_the_bounds_and_nearly_on_the_budget() -> None:
+    rng = np.random.default_rng(3)
+    weights = rng.uniform(0.5, 1.5, 400)
+    space = Box(0.0, 1.0, weights / weights.sum(), 0.4, grain=2.0**-20)
+    x = space.move(np.full(400, 0.4), rng.normal(0.0, 0.3, 400))
+    np.testing.assert_array_equal(x * 2.0**20, np.round(x * 2.0**20))
+    assert x.min() >= 0.0 and x.max() <= 1.0
+    assert space.dot(space.weights, x) == pytest.approx(0.4, abs=1e-7)
+    # What is nearly on the budget is on it: a force that only wants more material is none.
+    inside = np.clip(x, 0.01, 0.99)
+    inside = space.move(inside, np.full(400, 1.0))
+    free = (inside > 0.0) & (inside < 1.0)
+    assert np.abs(space.tangent(inside, space.weights)[free]).max() < 1e-9
+    # An error of rounding is gone after the next step.
+    step = rng.normal(0.0, 0.1, 400)
+    np.testing.assert_array_equal(space.move(x, step), space.move(x * (1.0 + 1e-15), step))

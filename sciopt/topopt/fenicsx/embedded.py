@@ -1,15 +1,15 @@
 """A regular grid around a mesh: where the design is searched before the first solve on the mesh itself.
 
-Its elements are somewhat wider than the cells. It is an approximation in every respect (walls are smeared over the elements they
-cross, supports and loads move to the nearest nodes), good enough to tell where material goes, and its solves cost a
-small part of those on the mesh: multigrid on a regular grid needs no matrix. What it says is only a start; the answer
-is one of the mesh.
+Its elements are somewhat wider than the cells. It is an approximation in every respect (walls are smeared over the
+elements they cross, supports and loads move to the nearest nodes), good enough to tell where material goes, and its
+solves cost a small part of those on the mesh: multigrid on a regular grid needs no matrix. What it says is only a
+start; the answer is one of the mesh.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.coarsen import coarsened
 from sciopt.topopt.fenicsx.ranks import Copies
-from sciopt.topopt.fenicsx.structure import cell_corners
+from sciopt.topopt.fenicsx.structure import GRAIN, cell_corners, settled
 from sciopt.topopt.lattice import Lattice
+from sciopt.topopt.space import DesignSpace
 from sciopt.topopt.structure import Structure
 
 if TYPE_CHECKING:
@@ -59,6 +60,9 @@ class EmbeddedGrid(Structure):
         arrays = {field.name: getattr(plain, field.name) for field in fields(Structure)}
         return EmbeddedGrid(**arrays, comm=self.comm, origin=self.origin)
 
+    def box(self, weights: Array | None = None, capacity: float = np.inf, full: bool = False) -> DesignSpace:
+        return replace(super().box(weights, capacity, full), grain=GRAIN)
+
     @property
     def ranks(self) -> Ranks:
         """The processes that share it, all with the same design variables."""
@@ -96,13 +100,14 @@ def embedded(mesh: MeshStructure) -> EmbeddedGrid | None:
 
     def share(values: Array) -> Array:
         local = np.bincount(element.ravel(), (weights * values[:, None]).ravel(), lattice.elements)
-        return np.minimum(mesh.total(local) / volume, 1.0)
+        return np.minimum(settled(mesh.total(local) / volume), 1.0)
 
     material, filled = share(mesh.material), share(mesh.solid.astype(float))
     material[material < _EMPTY] = 0.0
     held = lattice.touching((material > 0.0).reshape(lattice.cells))
     placed = _Placed(mesh, lattice, low, held)
     assert mesh.supports is not None
+    loads = np.array([placed.shared(load) for load in mesh.loads])
     return EmbeddedGrid(
         shape=lattice.shape,
         spacing=lattice.spacing,
@@ -110,7 +115,7 @@ def embedded(mesh: MeshStructure) -> EmbeddedGrid | None:
         material=material,
         solid=(filled > 0.0) & (filled >= 0.5 * material),
         fixed=placed.nearest(mesh.supports) | ~held,
-        loads=np.array([placed.shared(load) for load in mesh.loads]).reshape(-1, placed.components, *lattice.nodes),
+        loads=loads.reshape(-1, placed.components, *lattice.nodes),
         weights=mesh.weights,
         springs=placed.shared(mesh.springs),
         outputs=None if mesh.outputs is None else placed.shared(mesh.outputs),
@@ -188,7 +193,7 @@ class _Placed:
             part = np.divide(share * on, total, out=np.zeros(len(some)), where=total > 0.0)
             for c in range(self.components):
                 np.add.at(found[c], _index(lowest + side), part * parts[some, c])
-        return np.asarray(self.mesh.total(found))
+        return settled(self.mesh.total(found))
 
     def nearest(self, supports: Mask) -> Mask:
         """(c, *nodes) what is supported: the node nearest to each support, if it touches material."""

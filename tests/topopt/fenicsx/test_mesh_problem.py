@@ -142,7 +142,7 @@ method, out, stage, *more = sys.argv[1:]
 mesh = dolfinx.mesh.create_rectangle(MPI.COMM_WORLD, [[0, 0], [24, 8]], [36, 12], dolfinx.mesh.CellType.triangle)
 source = FEniCSx(mesh).fix("left").load((24, 4), (0, -1)).void(lambda x, y: (x - 8) ** 2 + (y - 4) ** 2 < 4)
 problem = Compliance(source, 0.4, filter=Density(1.5), projection=Projection(8.0) if more else None, tol=1e-9)
-budget = {"first": 9, "whole": 18, "resumed": 18}[stage]
+budget = {"first": 20, "whole": 45, "resumed": 45}[stage]
 found = optimize_topology(problem, method, max_solves=budget, out=out, resume=stage == "resumed")
 x = gather(problem.structure, found.elements)
 if mesh.comm.rank == 0:
@@ -150,7 +150,7 @@ if mesh.comm.rank == 0:
 """
 
 
-@pytest.mark.parametrize("method", ["quasi-newton", "auto", "mma"])
+@pytest.mark.parametrize("method", ["auto", "mma"])
 def test_ranks_find_the_same_design_and_continue_each_others_runs(mpi: Any, tmp_path: Any, method: str) -> None:
     found = {}
     for name, ranks, stage in [("one", 1, "whole"), ("two", 2, "whole"), ("cut", 2, "first"), ("cut", 1, "resumed")]:
@@ -158,7 +158,7 @@ def test_ranks_find_the_same_design_and_continue_each_others_runs(mpi: Any, tmp_
         found[name] = np.load(tmp_path / name / "found.npz")
     for name in ("two", "cut"):
         assert float(found[name]["value"]) == pytest.approx(float(found["one"]["value"]), rel=1e-6)
-        np.testing.assert_allclose(found[name]["x"], found["one"]["x"], atol=1e-3)
+        np.testing.assert_allclose(found[name]["x"], found["one"]["x"], atol=1e-4)
         assert int(found[name]["evaluations"]) == int(found["one"]["evaluations"])
 
 
