@@ -61,8 +61,6 @@ class StiffnessMatrix:
             self.matrix.setBlockSize(c)
             self.matrix.setType(PETSc.Mat.Type.AIJ)
             self.matrix.setPreallocationCOO(unknowns[rows], unknowns[indices])
-        for option in (PETSc.Mat.Option.SYMMETRIC, PETSc.Mat.Option.SPD):
-            self.matrix.setOption(option, True)
 
     def assemble(self, E: Array) -> bool:
         """Put ``K(E)`` into `matrix`; whether all free unknowns of all ranks have any stiffness."""
@@ -82,6 +80,7 @@ class StiffnessMatrix:
             self.matrix.assemble()
         else:
             self.matrix.setValuesCOO(values, PETSc.InsertMode.INSERT_VALUES)
+        self.matrix.setOption(PETSc.Mat.Option.SPD, True)  # new values make PETSc forget
         return not loose
 
     def destroy(self) -> None:

@@ -106,7 +106,8 @@ def _slopes(points: Array) -> Array:
 
 def _determinants(corners: Array, slopes: Array) -> Array:
     """Jacobians (cells, points) of the maps from the reference cell."""
-    return np.linalg.det(np.einsum("kad,qab->kqdb", corners, slopes))
+    with np.errstate(invalid="ignore"):  # coordinates that are not numbers are told of by `_bad_cells`
+        return np.linalg.det(np.einsum("kad,qab->kqdb", corners, slopes))
 
 
 def _checked_corners(mesh: Any) -> Array:

@@ -57,8 +57,8 @@ class Multigrid:
 
     A hierarchy made for one design also works for the next ones: smoothing on the finest level uses the matrix as it
     is, and a coarse correction with older numbers is still symmetric and positive definite. It is renewed when it has
-    cost `SLACK` iterations in all, which is about what renewing costs, or served for `AGE` matrices. Renewing keeps the
-    interpolation, until that no longer does.
+    cost `SLACK` more iterations, in all, than a new one would have, which is about what renewing costs, and after
+    `AGE` designs. Renewing keeps the interpolation, until that makes iterations `WORSE` times as many as at first.
 
     Parameters
     ----------
@@ -74,12 +74,13 @@ class Multigrid:
     problems* (1996), doi:10.1007/BF02238511.
     """
 
-    SLACK, AGE, WORSE = 15, 20, 2.0
-    ITERATIONS = 400
+    SLACK, AGE, WORSE = 10, 20, 2.0
+    ITERATIONS, MORE = 400, 1000  # limits; the second one when careful
 
     def __init__(self, matrix: Any, careful: bool = False) -> None:
         self.matrix = matrix
         self._careful = careful
+        self._limit = self.MORE if careful else self.ITERATIONS
         self._f, self._u = matrix.createVecs()
         self._ksp: Any = None
         self._create()
@@ -99,6 +100,7 @@ class Multigrid:
         options = {
             "pc_gamg_threshold": 0.01 if self._careful else 0.001,
             "pc_gamg_aggressive_coarsening": 1,
+            "pc_gamg_reuse_interpolation": True,
             "mg_levels_ksp_type": "richardson",
             "mg_levels_ksp_max_it": 2 if self._careful else 1,
             "mg_levels_pc_type": "sor",
@@ -126,21 +128,24 @@ class Multigrid:
         """Improve `u` (unknowns,) until ``|f − K u| <= tol |f|``; returns the number of iterations."""
         self._f.array[:] = f
         self._u.array[:] = u
-        rate, done = self._rate, 0
-        if rate is not None:
-            expected = -rate * np.log10(min(tol, 0.1))
-            done, decades = self._iterate(tol, min(int(np.ceil(expected + self._spare)), self.ITERATIONS))
-            if self._age:
-                self._spare -= max(0.0, done - rate * decades)
-            if self._age and self._ksp.getConvergedReason() < 0:
-                self._renew()
-        if self._rate is None:
-            steps, decades = self._iterate(tol, self.ITERATIONS)
-            done += steps
+        done = 0
+        if self._age and self._rate is not None:
+            expected = -self._rate * np.log10(min(tol, 0.1))
+            done, decades = self._iterate(tol, min(int(np.ceil(expected + self._spare)), self._limit))
+            self._spare -= max(0.0, done - self._rate * decades)
+            reason = self._ksp.getConvergedReason()
+            if reason > 0:
+                u[:] = self._u.array
+                return done
+            if reason != PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT:
+                self._u.set(0.0)
+            self._renew()
+        steps, decades = self._iterate(tol, self._limit)
+        if steps and self._rate is None:
             self._rate = steps / max(decades, 1.0)
             self._first = self._first or self._rate
         u[:] = self._u.array
-        return done
+        return done + steps
 
     def _iterate(self, tol: float, limit: int) -> tuple[int, float]:
         """Iterations done, and the decades by which they reduced the residual."""

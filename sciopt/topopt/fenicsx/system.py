@@ -61,8 +61,8 @@ class MeshSystem:
     >>> mesh = dolfinx.mesh.create_rectangle(MPI.COMM_SELF, [[0.0, 0.0], [4.0, 1.0]], [4, 1])
     >>> space = dolfinx.fem.functionspace(mesh, ("Lagrange", 1))
     >>> x = space.tabulate_dof_coordinates()[:, 0]
-    >>> system = MeshSystem(space, Conduction(), fixed=x == 0.0)
-    >>> solution = system.solve(np.ones(8), np.where(x == 4.0, 0.5, 0.0)[None])
+    >>> system = MeshSystem(space, Conduction(), fixed=x < 0.1)
+    >>> solution = system.solve(np.ones(8), np.where(x > 3.9, 0.5, 0.0)[None])
     >>> float(solution.u.max().round(6))
     4.0
     """
@@ -150,6 +150,8 @@ class MeshSystem:
                 residual[open_cases] = np.nan
             open_cases = [case for case in open_cases if not residual[case] <= tol]
             if not open_cases:
+                if self.solver == "multigrid" and isinstance(solver, Factorization):
+                    self._drop()  # a rescue; the next design may do without
                 return Solution(u, residual, iterations, self.solver)
             log.debug("solve %d of K u = f ended with residuals %s", attempt + 1, residual[open_cases])
             self._drop()
