@@ -113,7 +113,7 @@ def embedded(mesh: MeshStructure) -> EmbeddedGrid | None:
         spacing=lattice.spacing,
         physics=mesh.physics,
         material=material,
-        solid=(filled > 0.0) & (filled >= 0.5 * material),
+        solid=(material > 0.0) & (filled > 0.0) & (filled >= 0.5 * material),
         fixed=placed.nearest(mesh.supports) | ~held,
         loads=loads.reshape(-1, placed.components, *lattice.nodes),
         weights=mesh.weights,
