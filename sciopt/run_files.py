@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -18,12 +19,14 @@ from sciopt.core.errors import InputError, SciOptError
 __all__ = ["refuse_existing_run", "versions", "write_summary", "writing"]
 
 _PACKAGES = ("sciopt", "numpy", "scipy", "numba", "ase", "tblite")
+# Numbers depend on them where meshes are; one wheel holds both, elsewhere each has its own.
+_OF_MESHES = ("dolfinx-solver-real", "fenics-dolfinx", "petsc4py", "mpi4py")
 
 
 def versions() -> dict[str, str]:
     """Versions of sciopt and of what its numbers depend on."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *(_OF_MESHES if "dolfinx" in sys.modules else ())):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
