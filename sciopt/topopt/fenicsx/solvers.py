@@ -43,8 +43,13 @@ class Factorization:
         """Put the solution of ``K u = f`` into `u` (unknowns,); returns 0, as there are no iterations."""
         self._f.array[:] = f
         self._ksp.solve(self._f, self._u)
-        u[:] = self._u.array if self._ksp.getConvergedReason() > 0 else np.nan
+        u[:] = self._u.array if self.converged else np.nan
         return 0
+
+    @property
+    def converged(self) -> bool:
+        """What PETSc believes of the last solve."""
+        return bool(self._ksp.getConvergedReason() > 0)
 
     def destroy(self) -> None:
         """Free everything but the matrix; called by all ranks."""
@@ -75,7 +80,7 @@ class Multigrid:
     """
 
     SLACK, AGE, WORSE = 10, 20, 2.0
-    ITERATIONS, MORE = 400, 1000  # limits; the second one when careful
+    ITERATIONS, MORE = 500, 1000  # limits; the second one when careful
 
     def __init__(self, matrix: Any, careful: bool = False) -> None:
         self.matrix = matrix
@@ -133,11 +138,10 @@ class Multigrid:
             expected = -self._rate * np.log10(min(tol, 0.1))
             done, decades = self._iterate(tol, min(int(np.ceil(expected + self._spare)), self._limit))
             self._spare -= max(0.0, done - self._rate * decades)
-            reason = self._ksp.getConvergedReason()
-            if reason > 0:
+            if self.converged:
                 u[:] = self._u.array
                 return done
-            if reason != PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT:
+            if self._ksp.getConvergedReason() != PETSc.KSP.ConvergedReason.DIVERGED_MAX_IT:
                 self._u.set(0.0)
             self._renew()
         steps, decades = self._iterate(tol, self._limit)
@@ -168,6 +172,11 @@ class Multigrid:
         self._ksp.setUp()
         pc.setReusePreconditioner(True)
         self._age, self._spare, self._rate = 0, float(self.SLACK), None
+
+    @property
+    def converged(self) -> bool:
+        """What PETSc believes of the last solve."""
+        return bool(self._ksp.getConvergedReason() > 0)
 
     def destroy(self) -> None:
         """Free everything but the matrix; called by all ranks."""

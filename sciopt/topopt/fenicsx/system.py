@@ -205,7 +205,7 @@ class MeshSystem:
             else:
                 done += solver.solve(f, u, tol)
             last, residual = residual, self._norm(f - self._apply(E, u)) / size
-            if not tol < residual < 0.5 * last:
+            if not (solver.converged and tol < residual < 0.5 * last):
                 break
         return done, residual
 
