@@ -111,7 +111,7 @@ def _draw_plane(
     colours = 1.0 - shade * (1.0 - np.array(INK))
     ax.add_collection(
         PolyCollection(
-            list(mesh.points[around[order]]), facecolors=colours, edgecolors=colours, linewidths=0.3, zorder=2
+            list(mesh.points[around[order]]), facecolors=colours, edgecolors=colours, linewidths=0.5, zorder=2
         )
     )
     sides = _boundary(around[inside])

@@ -127,7 +127,10 @@ class _Body:
     def __init__(self, points: Array, tets: Indices, values: Array) -> None:
         self.points, self.tets, self.values = points, tets, values
         faces = tets[:, _OUTWARDS].reshape(-1, 3)
-        _, first, count = np.unique(np.sort(faces, axis=1), axis=0, return_index=True, return_counts=True)
+        # One number per edge, then one per face: sorting rows is ten times slower.
+        a, b, c = np.sort(faces, axis=1).T
+        _, edge = np.unique(a * len(points) + b, return_inverse=True)
+        _, first, count = np.unique(edge * len(points) + c, return_index=True, return_counts=True)
         self.skin = faces[first[count == 1]]
 
     def preserving(self, volume: float) -> float:
@@ -145,8 +148,8 @@ class _Body:
         inside = self.values > level
         within = np.concatenate(_crossing(self.tets, inside, _TET_CASES))
         ends = np.sort(np.concatenate([within, *_crossing(self.skin, inside, _SKIN_CASES)]), axis=2)
-        edges, number = np.unique(ends.reshape(-1, 2), axis=0, return_inverse=True)
-        a, b = edges.T
+        edges, number = np.unique(ends[..., 0] * len(self.points) + ends[..., 1], return_inverse=True)
+        a, b = np.divmod(edges, len(self.points))
         rise = self.values[b] - self.values[a]
         along = np.divide(level - self.values[a], rise, out=np.zeros(len(a)), where=a != b)
         along = np.where(a != b, np.clip(along, _APART, 1.0 - _APART), 0.0)
