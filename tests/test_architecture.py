@@ -35,7 +35,8 @@ LAYERS: dict[str, set[str]] = {
 ROOT_MAY_IMPORT = set(LAYERS) - {"bench", "cli"}
 PURE = ("core", "rules")
 DOMAINS = ("neb", "surrogate", "topopt")
-HEAVY = ("ase", "dolfinx", "matplotlib", "numba", "scipy", "tblite", "typer")
+HEAVY = ("ase", "dolfinx", "matplotlib", "mpi4py", "numba", "petsc4py", "scipy", "tblite", "typer", "ufl")
+FENICSX = ("basix", "dolfinx", "dolfinx_solver", "ffcx", "mpi4py", "petsc4py", "ufl")
 MAX_LINES = 400
 
 
@@ -181,6 +182,18 @@ def loaded_after(statement: str) -> set[str]:
 @pytest.mark.parametrize("statement", ["import sciopt", "import sciopt.core", "import sciopt.rules"])
 def test_import_loads_nothing_heavy(statement: str) -> None:
     assert loaded_after(statement) & set(HEAVY) == set()
+
+
+def test_only_the_backend_knows_of_fenicsx() -> None:
+    found = [
+        f"{path}:{line}: {name}"
+        for path in MODULES
+        if not path.is_relative_to(PACKAGE / "topopt" / "fenicsx")
+        for line, name in imports(path, tree_of(path))
+        if name.split(".")[0] in FENICSX
+    ]
+    assert found == []
+    assert loaded_after("import sciopt.topopt, sciopt.topopt.fenicsx") & set(FENICSX) == set()
 
 
 def test_a_heavy_import_would_be_seen() -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sciopt.bench.fresh_process import peak_memory
+from sciopt.bench.mesh_search import search
 from sciopt.core.run import run
 from sciopt.core.stop import Budget
 from sciopt.problems.topology import topology_problem
@@ -105,6 +106,7 @@ CASES: dict[str, tuple[Callable[..., dict[str, Any]], tuple[Any, ...], tuple[int
     "plane-quasi-newton": (plane, ("mbb", (300, 100), 6.0, "quasi-newton", 40), (1,)),
     "space": (plane, ("c3m", (60, 30, 20), 2.4, "mma", 25), (1,)),
     "large": (black_and_white, ((96, 40, 40), 2.4, 12), (1,)),
+    "search": (search, (120.0,), (1,)),
     "ranks": (ranks, ("c3m", (80, 32, 32), 2.4, 12), (1, 2)),
 }
 """Cases by name: function, arguments, and the numbers of ranks it is run on."""

@@ -47,8 +47,24 @@ def lines(names: Sequence[str]) -> Iterator[str]:
         before: dict[str, Any] | None = None
         for ranks in numbers_of_ranks:
             found = measured(name, ranks)
-            yield f"{name}: {_told(found, before)}"
+            if "rows" in found:
+                yield from _rows(name, found["rows"])
+            else:
+                yield f"{name}: {_told(found, before)}"
             before = found
+
+
+def _rows(name: str, rows: list[dict[str, Any]]) -> Iterator[str]:
+    yield (
+        f"{name}: {'problem':8s} {'cells':>6s} {'method':12s} {'objective':>10s} {'on mesh':>7s} {'to 1 %':>6s} "
+        f"{'in all':>7s} {'CPU s':>6s}"
+    )
+    for row in rows:
+        close = "-" if row["close"] is None else str(row["close"])
+        yield (
+            f"{'':{len(name) + 1}s} {row['problem']:8s} {row['cells']:6d} {row['method']:12s} {row['objective']:10.5g} "
+            f"{row['solves']:7d} {close:>6s} {row['equivalents']:7.1f} {row['seconds']:6.1f}"
+        )
 
 
 def _told(found: dict[str, Any], before: dict[str, Any] | None) -> str:

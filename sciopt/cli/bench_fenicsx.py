@@ -13,8 +13,8 @@ __all__ = ["fenicsx"]
 
 def fenicsx(
     cases: Annotated[
-        str, typer.Option(help="Comma-separated: plane, plane-quasi-newton, space, large, ranks.")
-    ] = "plane,plane-quasi-newton,space,large,ranks",
+        str, typer.Option(help="Comma-separated: plane, plane-quasi-newton, space, large, search, ranks.")
+    ] = "plane,plane-quasi-newton,space,large,search,ranks",
 ) -> int:
     """CPU seconds of design iterations on FEniCSx meshes, next to dolfinx's own assembly and the same solver."""
     from sciopt.bench.mesh_cases import CASES

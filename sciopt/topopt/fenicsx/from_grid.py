@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import basix.ufl
 import numpy as np
 from numpy.typing import NDArray
 
-from sciopt.topopt.fenicsx.loaded import MPI, dolfinx
+from sciopt.topopt.fenicsx.loaded import MPI, basix, dolfinx
 from sciopt.topopt.fenicsx.nodes import Nodes, by_unknown, function_space
 from sciopt.topopt.fenicsx.structure import MeshStructure
 from sciopt.topopt.lattice import Lattice

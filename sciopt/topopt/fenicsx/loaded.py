@@ -7,7 +7,7 @@ import sys
 
 from sciopt.core.errors import SciOptError
 
-__all__ = ["MPI", "PETSc", "dolfinx", "ufl"]
+__all__ = ["MPI", "PETSc", "basix", "dolfinx", "ufl"]
 
 
 def _load() -> None:
@@ -33,6 +33,7 @@ def _load() -> None:
 
 _load()
 
+import basix.ufl  # noqa: E402
 import dolfinx  # noqa: E402
 import ufl  # noqa: E402
 from mpi4py import MPI  # noqa: E402

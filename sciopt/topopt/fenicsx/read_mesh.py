@@ -7,14 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import basix.ufl
 import numpy as np
 
 from sciopt.core.errors import InputError
 from sciopt.topopt.fenicsx.agree import together
 from sciopt.topopt.fenicsx.gmsh_model import mesh_of_model, mesh_of_step
 from sciopt.topopt.fenicsx.groups import Group, Groups, groups_of_tags
-from sciopt.topopt.fenicsx.loaded import MPI, dolfinx
+from sciopt.topopt.fenicsx.loaded import MPI, basix, dolfinx
 from sciopt.topopt.fenicsx.msh import read_msh
 from sciopt.topopt.fenicsx.raw_mesh import PreparedMesh, RawMesh, prepared
 
