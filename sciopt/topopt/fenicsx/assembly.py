@@ -32,7 +32,7 @@ class StiffnessMatrix:
 
     def __init__(self, elements: Elements, fixed: Mask, springs: Array) -> None:
         self.elements, self.fixed = elements, fixed
-        comm, c, owned = elements.map.comm, elements.components, elements.unknowns
+        comm, c, owned = elements.comm, elements.components, elements.unknowns
         nodes = elements.cells.nodes
         count = elements.map.size_local + elements.map.num_ghosts
         start, neighbours = _node_graph(nodes, count)
@@ -70,7 +70,7 @@ class StiffnessMatrix:
         values[self._diagonal] += self._springs
         diagonal = elements.summed(values[self._diagonal])
         soft = diagonal <= 0.0
-        comm = elements.map.comm
+        comm = elements.comm
         found = np.array([np.any(soft & ~self.fixed), diagonal.max(initial=0.0)], dtype=float)
         comm.Allreduce(MPI.IN_PLACE, found, MPI.MAX)
         loose, largest = found

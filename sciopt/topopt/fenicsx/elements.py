@@ -37,6 +37,7 @@ class Elements:
 
     def __init__(self, space: Any, physics: Physics) -> None:
         mesh, dofmap = space.mesh, space.dofmap
+        self.comm = mesh.comm
         self.map = dofmap.index_map
         self.components = int(dofmap.index_map_bs)
         shapes = cell_shapes(mesh)
