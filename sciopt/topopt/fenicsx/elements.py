@@ -14,8 +14,8 @@ from sciopt.topopt.grid.element import Conduction, Physics
 
 __all__ = ["Elements", "lame_constants"]
 
-# Numbers of a table of element matrices that a cell may cost: those of a quadrilateral. Hexahedra that are all
-# different are integrated on the spot, from a third of the numbers.
+# Numbers of a table of element matrices that a cell may cost: those of a quadrilateral. Tetrahedra and hexahedra that
+# are all different are integrated on the spot, from a tenth and a third of the numbers.
 TABLE = 64
 
 
@@ -47,8 +47,7 @@ class Elements:
         counts = tuple((0,) * number for number in (points, corners, dim, self.components))
         flat = shapes.gradients.reshape(kinds, points, corners * dim)
         size = self.components * corners
-        # Simplices are integrated faster than their matrices are read.
-        tabulated = points > 1 and kinds * size**2 <= TABLE * nodes.shape[0]
+        tabulated = kinds * size**2 <= TABLE * nodes.shape[0]
         table = np.empty((kinds if tabulated else 0, size, size))
         for gradients, weights, matrix in zip(flat, shapes.weights, table, strict=False):
             element_matrix(matrix, gradients, weights, lam, mu, counts)
