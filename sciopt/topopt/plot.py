@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from sciopt.topopt.render import Camera
     from sciopt.topopt.result import DesignResult
 
-__all__ = ["design_figure", "framed", "plot_convergence", "plot_design", "save", "write_animation"]
+__all__ = [
+    "caption_of",
+    "convergence_figure",
+    "design_figure",
+    "framed",
+    "plot_convergence",
+    "plot_design",
+    "save",
+    "write_animation",
+]
 
 _LINE, _BAD, _QUIET, _FRAME, _TEXT = "#1f4e79", "#c0392b", "#7f8c8d", "#b8c0c8", "#333333"
 # Inches: the longest side of a design, and what its caption needs.
@@ -35,17 +44,16 @@ _DPI, _GIF_DPI = 150, 80
 def plot_design(
     result: DesignResult, mirror: Sequence[str] = (), marks: bool = True, camera: Camera | None = None
 ) -> Figure:
-    """Figure of a design with its supports and loads, and a line that says how good it is.
+    """Figure of a design on a grid with its supports and loads, and a line that says how good it is.
 
     Parameters
     ----------
     result
-        The answer of `optimize_topology`.
+        The answer of `optimize_topology`. On a mesh `DesignResult.plot` draws it.
     mirror, marks, camera
         See `sciopt.topopt.draw.draw_design`.
     """
-    caption = caption_of(result.compliance, result.volume, result.greyness)
-    return design_figure(result.problem.structure, result.elements, caption, mirror, marks, camera)
+    return design_figure(result.problem.structure, result.elements, result.caption, mirror, marks, camera)
 
 
 def caption_of(objective: float, volume: float, greyness: float) -> str:

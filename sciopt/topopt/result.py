@@ -100,11 +100,16 @@ class DesignResult:
         """
         return self.problem.structure.shaped(self.elements)
 
-    def plot(self) -> Any:
-        """A matplotlib figure of the design."""
-        from sciopt.topopt.plot import plot_design
+    @property
+    def caption(self) -> str:
+        """A line that says how good the design is, as above its picture."""
+        from sciopt.topopt.plot import caption_of
 
-        return plot_design(self)
+        return caption_of(self.compliance, self.volume, self.greyness)
+
+    def plot(self) -> Any:
+        """A matplotlib figure of the design. On several ranks all must call it; those after the first get None."""
+        return self.problem.structure.plot(self)
 
     def files(self) -> tuple[str, ...]:
         """Names of what a run folder holds of the result."""
@@ -124,7 +129,7 @@ class DesignResult:
 
         file = Path(file)
         if file.stem == "convergence" and file.suffix in (".png", ".svg", ".pdf"):
-            plot.save(plot.plot_convergence(self), file)
+            self.problem.structure.ranks.agree(lambda: plot.save(plot.plot_convergence(self), file))
         else:
             self.problem.structure.write(file, self)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sciopt.core.errors import InputError
+from sciopt.topopt.fenicsx.drawing import mesh_figure
+from sciopt.topopt.fenicsx.mesh_design import MeshDesign
 from sciopt.topopt.plot import caption_of, convergence_figure, design_figure, save
 from sciopt.topopt.record import DesignRecord, read_records
 
@@ -24,7 +26,7 @@ __all__ = ["StoredDesign", "holds_design", "plot_run", "stored_design"]
 
 @dataclass(frozen=True, eq=False)
 class StoredDesign:
-    """What design.npz holds: the densities, and the parts of the structure that are drawn.
+    """What design.npz holds of a grid: the densities, and the parts of the structure that are drawn.
 
     Attributes
     ----------
@@ -65,8 +67,8 @@ def holds_design(folder: Path) -> bool:
         return log.readline().rstrip("\n").split(",") == list(DesignRecord._fields)
 
 
-def stored_design(folder: str | Path) -> StoredDesign:
-    """The design of a finished run.
+def stored_design(folder: str | Path) -> StoredDesign | MeshDesign:
+    """The design of a finished run, on a grid or on a mesh.
 
     Raises
     ------
@@ -79,6 +81,8 @@ def stored_design(folder: str | Path) -> StoredDesign:
     try:
         with np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
+        if "kind" in arrays:
+            return MeshDesign.of(arrays)
         arrays["spacing"] = tuple(arrays["spacing"].tolist())
         return StoredDesign(**arrays)
     except Exception as error:  # what a damaged file makes zipfile and NumPy raise is not a closed list
@@ -99,7 +103,7 @@ def plot_run(
     convergence
         Draw the convergence only.
     mirror
-        Faces at which the design is half of a symmetric one; see `sciopt.topopt.draw.draw_design`.
+        Faces at which the design is half of a symmetric one; see `sciopt.topopt.draw.draw_design`. On grids only.
 
     Returns
     -------
@@ -134,4 +138,10 @@ def _design(folder: Path, mirror: Sequence[str]) -> Figure:
         raise InputError(f"{file} is not valid JSON ({error}); remove it to draw the design alone") from error
     told = {"compliance", "volume", "greyness"} <= set(said)
     caption = caption_of(said["compliance"], said["volume"], said["greyness"]) if told else ""
-    return design_figure(design, design.elements, caption, mirror)
+    if isinstance(design, StoredDesign):
+        return design_figure(design, design.elements, caption, mirror)
+    if mirror:
+        raise InputError(
+            f"{folder} holds a design on a mesh, and only those on grids are mirrored; leave out mirror / --mirror"
+        )
+    return mesh_figure(design, caption)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
     from sciopt.topopt.filters import Filter, GridFilter
@@ -222,6 +223,12 @@ class Structure:
         from sciopt.topopt.files import write_design
 
         write_design(file, result)
+
+    def plot(self, result: DesignResult) -> Figure:
+        """Figure of a design."""
+        from sciopt.topopt.plot import plot_design
+
+        return plot_design(result)
 
     def full(self, x: Array, solid: float = 1.0, void: float = 0.0) -> Array:
         """The element field (elements,) with `x` (n_design,) on the design and constants elsewhere."""

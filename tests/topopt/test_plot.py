@@ -9,7 +9,15 @@ from PIL import Image
 
 from sciopt.core.errors import InputError
 from sciopt.topopt.marks import marks_of, thinned
-from sciopt.topopt.plot import convergence_figure, design_figure, plot_convergence, plot_design, save, write_animation
+from sciopt.topopt.plot import (
+    caption_of,
+    convergence_figure,
+    design_figure,
+    plot_convergence,
+    plot_design,
+    save,
+    write_animation,
+)
 from sciopt.topopt.record import DesignRecord
 from sciopt.topopt.render import Camera, render, smoothed
 from sciopt.topopt.surface import surface
@@ -180,9 +188,7 @@ def test_result_is_captioned():
     result = SimpleNamespace(
         problem=SimpleNamespace(structure=beam()),
         elements=np.full(48, 0.5),
-        compliance=195.61,
-        volume=0.5,
-        greyness=1.0,
+        caption=caption_of(195.61, 0.5, 1.0),
     )
     (text,) = plot_design(result).texts
     assert text.get_text() == "objective 195.61, volume 50.0 %, greyness 100.0 %"

@@ -17,23 +17,16 @@ from sciopt.topopt import export
 from sciopt.topopt.fenicsx.agree import together
 from sciopt.topopt.fenicsx.gather import gather
 from sciopt.topopt.fenicsx.loaded import dolfinx
+from sciopt.topopt.fenicsx.mesh_design import VTK, WholeMesh
 from sciopt.topopt.fenicsx.ranks import Copies
 from sciopt.topopt.fenicsx.surface import design_surface
-from sciopt.topopt.fenicsx.whole import WholeMesh, nodal_function, whole_mesh
+from sciopt.topopt.fenicsx.whole import nodal_function, whole_design, whole_mesh
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.topopt.fenicsx.structure import MeshStructure
 
 __all__ = ["write_npz", "write_stl", "write_vtkhdf", "write_vtu", "write_vtx", "write_xdmf"]
-
-# Corners of cells in VTK's order, and VTK's numbers of their kinds.
-_VTK: dict[str, tuple[int, tuple[int, ...]]] = {
-    "triangle": (5, (0, 1, 2)),
-    "quadrilateral": (9, (0, 1, 3, 2)),
-    "tetrahedron": (10, (0, 1, 2, 3)),
-    "hexahedron": (12, (0, 1, 3, 2, 4, 5, 7, 6)),
-}
 
 Fields = Mapping[str, NDArray[Any]]
 
@@ -96,7 +89,7 @@ def write_vtu(file: Path, structure: MeshStructure, fields: Fields) -> None:
 
     def write() -> None:
         assert mesh is not None  # the first rank has it
-        kind, order = _VTK[mesh.kind]
+        kind, order = VTK[mesh.kind]
         points = np.pad(mesh.points, ((0, 0), (0, 3 - mesh.dim)))
         ends = mesh.cells.shape[1] * np.arange(1, len(mesh.cells) + 1)
         # VTK knows vectors in space only.
@@ -121,21 +114,23 @@ def write_vtu(file: Path, structure: MeshStructure, fields: Fields) -> None:
     Copies(structure.comm).agree(write)
 
 
-def write_npz(file: Path, structure: MeshStructure, fields: Fields) -> None:
-    """Write mesh and fields as a NumPy archive, the same on any number of ranks.
+def write_npz(file: Path, structure: MeshStructure, density: Array, fields: Fields) -> None:
+    """Write a design (cells,) and more fields as a NumPy archive, the same on any number of ranks.
 
-    It holds the fields, (elements,) or (points, components), ``points`` (points, dim), ``cells`` (elements, corners) in
-    VTK's order, ``centres`` and ``volumes`` of the cells, ``input``, the number of each cell in the mesh that was
-    given, and ``kind``, the kind of the cells. Cells are sorted by their places, see `gather`.
+    It holds ``density`` and ``material`` (elements,), the fields, (elements,) or (points, components), ``points``
+    (points, dim), ``cells`` (elements, corners) in VTK's order, ``kind``, the kind of the cells, ``centres`` and
+    ``volumes`` of the cells, ``input``, the number of each cell in the mesh that was given, and what else is drawn:
+    ``supports`` and ``outputs`` (points, components), ``loads`` (cases, points, components) and ``spacing``. Cells are
+    sorted by their places, see `gather`.
     """
+    design = whole_design(structure, density)
     mesh, cellwise = _whole(structure, fields)
     centres, volumes = gather(structure, structure.centres.T), gather(structure, structure.sizes)
 
     def write() -> None:
-        assert mesh is not None and centres is not None and volumes is not None  # the first rank has them
-        arrays = {"points": mesh.points, "cells": mesh.cells[:, _VTK[mesh.kind][1]], "input": mesh.input}
-        more = {"centres": centres.T, "volumes": volumes, "kind": np.array(mesh.kind)}
-        export.write_npz(file, **cellwise, **mesh.nodal, **arrays, **more)
+        assert design is not None and mesh is not None  # the first rank has them
+        assert centres is not None and volumes is not None
+        export.write_npz(file, **design.arrays(), **cellwise, **mesh.nodal, centres=centres.T, volumes=volumes)
 
     Copies(structure.comm).agree(write)
 

@@ -49,7 +49,7 @@ def write(
     file, all_fields = Path(file), {"density": density, **fields}
     match file.suffix:
         case ".npz":
-            export.write_npz(file, structure, all_fields)
+            export.write_npz(file, structure, density, fields)
         case ".vtu":
             export.write_vtu(file, structure, all_fields)
         case ".xdmf":

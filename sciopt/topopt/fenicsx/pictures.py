@@ -1,187 +1,45 @@
-"""Pictures of designs on meshes, with their supports and loads."""
+"""Pictures of designs on meshes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from sciopt.topopt.draw import BETWEEN, FRAME, INK, SUPPORT, SYMBOL, draw_arrow, draw_body
-from sciopt.topopt.fenicsx.gather import gather
-from sciopt.topopt.fenicsx.surface import smooth_surface
-from sciopt.topopt.fenicsx.whole import WholeMesh, whole_mesh
-from sciopt.topopt.marks import CASES, OUTPUT, Marks, arrows_at, thinned
-from sciopt.topopt.plot import framed
-from sciopt.topopt.render import Camera
+from sciopt.topopt.fenicsx.agree import together
+from sciopt.topopt.fenicsx.drawing import mesh_figure
+from sciopt.topopt.fenicsx.whole import whole_design
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from sciopt.core.types import Array, Mask
+    from sciopt.core.types import Array
     from sciopt.topopt.fenicsx.structure import MeshStructure
+    from sciopt.topopt.render import Camera
 
 __all__ = ["plot_design"]
-
-# Sides of cells in two dimensions, around, in the order of dolfinx.
-_AROUND = {3: (0, 1, 2), 4: (0, 1, 3, 2)}
-# Cells emptier than this are not drawn.
-_EMPTY = 0.004
 
 
 def plot_design(
     structure: MeshStructure, density: Array, caption: str = "", marks: bool = True, camera: Camera | None = None
 ) -> Figure | None:
-    """Figure of a design: in 2D its cells in grey, in 3D its surface, shaded. All ranks must call it.
+    """Figure of a design on the first rank, None on the others. All ranks must call it.
 
     Parameters
     ----------
     structure
-        The mesh, its supports (blue), loads (a colour per case) and outputs (green).
+        The mesh, its supports, loads and outputs.
     density
         (cells,) physical densities of this rank.
-    caption
-        A line above.
-    marks
-        Whether to draw supports, loads and outputs.
-    camera
-        Where a design in 3D is seen from.
+    caption, marks, camera
+        See `sciopt.topopt.fenicsx.drawing.mesh_figure`.
 
-    Returns
-    -------
-    Figure or None
-        None on all ranks but the first.
+    Raises
+    ------
+    InputError
+        On all ranks, when a design in 3D is empty.
     """
-    nodal = {f"load {case}": load for case, load in enumerate(structure.loads)}
-    supports = structure.fixed if structure.supports is None else structure.supports
-    nodal["supports"] = supports.astype(float)
-    if structure.outputs is not None:
-        nodal["outputs"] = structure.outputs
-    mesh, spacing = whole_mesh(structure, nodal), structure.spacing
-    full, material = gather(structure, density), gather(structure, structure.material)
-    if mesh is None:
-        return None
-    assert full is not None and material is not None  # this is the first rank
-    box = np.array([mesh.points.min(axis=0), mesh.points.max(axis=0)])
-    # In 3D a wall of marks would hide the design: only those it makes use of.
-    shown = _marks(mesh, material > 0.0 if mesh.dim == 2 else full > 0.5, box, spacing)
-    if not marks:
-        shown = Marks(shown.places[:0], shown.held[:0], ())
-
-    def draw(ax: Axes, pixels: int) -> None:
-        if mesh.dim == 2:
-            _draw_plane(ax, mesh, full, material > 0.0, shown, spacing)
-        else:
-            body = smooth_surface(mesh, full)
-            draw_body(ax, body, shown, box, spacing, camera or Camera(), pixels)
-        ax.set_aspect("equal")
-        ax.axis("off")
-
-    return framed(draw, caption)
-
-
-def _marks(mesh: WholeMesh, inside: Mask, box: Array, spacing: tuple[float, ...]) -> Marks:
-    """Supports of the nodes that touch a cell `inside` (elements,), and arrows for loads and outputs."""
-    touching = np.zeros(len(mesh.points), dtype=bool)
-    touching[mesh.cells[inside]] = True
-    held = (mesh.nodal["supports"] > 0.0) & touching[:, None]
-    some = held.any(axis=1)
-    arrows = []
-    for name, field in mesh.nodal.items():
-        if name != "supports":
-            colour = OUTPUT if name == "outputs" else CASES[int(name.split()[1]) % len(CASES)]
-            acts = np.abs(field).max(axis=1) > 0.0
-            longest = float(np.ptp(box, axis=0).max())
-            arrows += arrows_at(mesh.points[acts], field[acts], len(field), spacing, longest, colour)
-    return Marks(mesh.points[some], held[some], tuple(arrows))
-
-
-def _draw_plane(
-    ax: Axes, mesh: WholeMesh, density: Array, inside: Mask, marks: Marks, spacing: tuple[float, ...]
-) -> None:
-    from matplotlib.collections import LineCollection, PolyCollection
-
-    box = np.array([mesh.points.min(axis=0), mesh.points.max(axis=0)])
-    around = _anticlockwise(mesh)
-    # Dark cells last: their edges, which close the gaps that anti-aliasing leaves, cover those of light ones.
-    order = np.argsort(density, kind="stable")
-    order = order[density[order] > _EMPTY]
-    shade = np.clip(density[order], 0.0, 1.0)[:, None]
-    colours = 1.0 - shade * (1.0 - np.array(INK))
-    ax.add_collection(
-        PolyCollection(
-            list(mesh.points[around[order]]), facecolors=colours, edgecolors=colours, linewidths=0.5, zorder=2
-        )
-    )
-    sides = _boundary(around[inside])
-    ax.add_collection(LineCollection(list(mesh.points[sides]), colors=FRAME, linewidths=0.9, zorder=3))
-    longest = float(np.ptp(box, axis=0).max())
-    symbols = _symbols(mesh, sides, marks, longest, spacing)
-    ax.add_collection(PolyCollection(symbols, facecolors=SUPPORT, edgecolors=SUPPORT, linewidths=0.4, zorder=4))
-    reach = [box, *symbols]
-    for arrow in marks.arrows:
-        reach.append(draw_arrow(ax, arrow, box, np.eye(2)))
-    low, high = np.concatenate(reach).min(axis=0), np.concatenate(reach).max(axis=0)
-    ax.set_xlim(low[0] - 0.01 * longest, high[0] + 0.01 * longest)
-    ax.set_ylim(low[1] - 0.01 * longest, high[1] + 0.01 * longest)
-
-
-def _anticlockwise(mesh: WholeMesh) -> NDArray[np.int64]:
-    """(elements, corners) corners of plane cells, around."""
-    around = mesh.cells[:, _AROUND[mesh.cells.shape[1]]]
-    x, y = np.moveaxis(mesh.points[around], 2, 0)
-    areas = (x * np.roll(y, -1, axis=1) - y * np.roll(x, -1, axis=1)).sum(axis=1)
-    return np.where(areas[:, None] < 0.0, around[:, ::-1], around)
-
-
-def _boundary(around: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(m, 2) ends of sides that belong to one of the cells only, in the sense in which the cell has them."""
-    sides = np.stack([around, np.roll(around, -1, axis=1)], axis=2).reshape(-1, 2)
-    _, first, count = np.unique(np.sort(sides, axis=1), axis=0, return_index=True, return_counts=True)
-    return sides[first[count == 1]]
-
-
-def _symbols(
-    mesh: WholeMesh, sides: NDArray[np.int64], marks: Marks, longest: float, spacing: tuple[float, ...]
-) -> list[Array]:
-    """Polygons out of the domain: walls along held sides, triangles at held nodes, rollers at sliding ones."""
-    size = SYMBOL * longest
-    symbols: list[Array] = []
-    if not len(marks.places):
-        return symbols
-    number = {tuple(place): i for i, place in enumerate(mesh.points.tolist())}
-    nodes = np.array([number[tuple(place)] for place in marks.places.tolist()])
-    full = marks.held.all(axis=1)
-    fixed = np.zeros(len(mesh.points), dtype=bool)
-    fixed[nodes[full]] = True
-    walls = sides[fixed[sides].all(axis=1)]
-    out = 0.5 * size * _outwards(mesh, walls)
-    symbols += [np.array([*mesh.points[[i, j]], mesh.points[j] + out[j], mesh.points[i] + out[i]]) for i, j in walls]
-    normals = _outwards(mesh, sides)
-    down = np.where(np.abs(normals).sum(axis=1, keepdims=True) > 0.0, normals, [[0.0, -1.0]])
-    for i in nodes[full & ~np.isin(nodes, walls)]:
-        side = np.array([-down[i][1], down[i][0]])
-        symbols.append(mesh.points[i] + size * np.array([0.0 * side, down[i] + 0.6 * side, down[i] - 0.6 * side]))
-    turn = np.linspace(0.0, 2.0 * np.pi, 25)
-    circle = 0.4 * size * np.stack([np.cos(turn), np.sin(turn)], axis=1)
-    sliding, held = nodes[~full], marks.held[~full]
-    for k in thinned(mesh.points[sliding], spacing, BETWEEN * longest):
-        along = np.where(held[k], down[sliding[k]], 0.0)
-        length = np.linalg.norm(along)
-        # A roller stands in the direction that is held; at a side along that direction, beside it.
-        towards = along / length if length > 0.1 else np.where(held[k], -1.0, 0.0)
-        symbols.append(mesh.points[sliding[k]] + 0.5 * size * towards + circle)
-    return symbols
-
-
-def _outwards(mesh: WholeMesh, sides: NDArray[np.int64]) -> Array:
-    """(points, 2) unit vectors out of the domain at the ends of sides, the mean of both; 0 elsewhere."""
-    found = np.zeros_like(mesh.points)
-    run = mesh.points[sides[:, 1]] - mesh.points[sides[:, 0]]
-    normals = np.stack([run[:, 1], -run[:, 0]], axis=1)
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), np.finfo(float).tiny)
-    for end in sides.T:
-        np.add.at(found, end, normals)
-    length = np.linalg.norm(found, axis=1, keepdims=True)
-    return np.divide(found, length, out=np.zeros_like(found), where=length > 0.0)
+    design = whole_design(structure, density)
+    figure = None
+    with together(structure.comm):
+        if design is not None:
+            figure = mesh_figure(design, caption, marks, camera)
+    return figure

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from matplotlib.figure import Figure
     from numpy.typing import ArrayLike
 
     from sciopt.core.box import Box
@@ -279,7 +280,13 @@ class MeshStructure:
         """Write a design; see `DesignResult.write`. All ranks must call it."""
         from sciopt.topopt.fenicsx.files import write
 
-        write(file, self, result.elements)
+        write(file, self, result.elements, result.caption)
+
+    def plot(self, result: DesignResult) -> Figure | None:
+        """Figure of a design on the first rank, None on the others. All ranks must call it."""
+        from sciopt.topopt.fenicsx.pictures import plot_design
+
+        return plot_design(self, result.elements, result.caption)
 
     @cached_property
     def grid(self) -> EmbeddedGrid | None:

@@ -15,7 +15,7 @@ from sciopt.topopt.surface import Surface
 
 if TYPE_CHECKING:
     from sciopt.core.types import Array, Mask
-    from sciopt.topopt.fenicsx.whole import WholeMesh
+    from sciopt.topopt.fenicsx.mesh_design import WholeMesh
 
 __all__ = ["design_surface", "smooth_surface", "tetrahedra"]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sciopt.core.errors import ShapeError
 from sciopt.topopt.fenicsx.agree import together
 from sciopt.topopt.fenicsx.gather import gather, in_place_order
 from sciopt.topopt.fenicsx.loaded import dolfinx
+from sciopt.topopt.fenicsx.mesh_design import MeshDesign, WholeMesh
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,37 +18,7 @@ if TYPE_CHECKING:
     from sciopt.core.types import Array
     from sciopt.topopt.fenicsx.structure import MeshStructure
 
-__all__ = ["WholeMesh", "nodal_function", "whole_mesh"]
-
-
-@dataclass(frozen=True, eq=False)
-class WholeMesh:
-    """Points, cells and fields of all ranks.
-
-    Parameters
-    ----------
-    kind
-        triangle, quadrilateral, tetrahedron or hexahedron.
-    points
-        (points, dim) coordinates, sorted like those of a grid.
-    cells
-        (elements, corners) numbers of points; in quadrilaterals and hexahedra row by row, as dolfinx has them.
-    input
-        (elements,) number of each cell in the input, counted from 0.
-    nodal
-        By name: (points, components).
-    """
-
-    kind: str
-    points: Array
-    cells: NDArray[np.int64]
-    input: NDArray[np.int64]
-    nodal: dict[str, Array]
-
-    @property
-    def dim(self) -> int:
-        """2 or 3."""
-        return self.points.shape[1]
+__all__ = ["nodal_function", "whole_design", "whole_mesh"]
 
 
 def whole_mesh(structure: MeshStructure, nodal: Mapping[str, Array] | None = None) -> WholeMesh | None:
@@ -90,6 +59,33 @@ def whole_mesh(structure: MeshStructure, nodal: Mapping[str, Array] | None = Non
         input=original,
         nodal={name: np.concatenate([part[name] for _, _, part in parts])[where][place] for name in fields},
     )
+
+
+def whole_design(structure: MeshStructure, density: Array) -> MeshDesign | None:
+    """The densities (cells,) of all ranks and what is drawn with them, on the first rank; None on the others.
+
+    Raises
+    ------
+    ShapeError
+        On all ranks, when there is not one density for each cell on any.
+    """
+    with together(structure.comm):
+        if np.shape(density) != (structure.cells,):
+            raise ShapeError(f"density has shape {np.shape(density)}; this rank owns {structure.cells} cells")
+    supports = structure.fixed if structure.supports is None else structure.supports
+    nodal = {f"load {case}": load for case, load in enumerate(structure.loads)}
+    nodal["supports"] = supports.astype(float)
+    if structure.outputs is not None:
+        nodal["outputs"] = structure.outputs
+    mesh, spacing = whole_mesh(structure, nodal), structure.spacing
+    full, material = gather(structure, density), gather(structure, structure.material)
+    if mesh is None:
+        return None
+    assert full is not None and material is not None  # this is the first rank
+    fields = mesh.nodal
+    loads = np.array([fields[f"load {case}"] for case in range(len(structure.loads))])
+    loads = loads.reshape(-1, *fields["supports"].shape)
+    return MeshDesign(mesh, full, material, spacing, fields["supports"] > 0.0, loads, fields.get("outputs"))
 
 
 def nodal_function(structure: MeshStructure, values: Array, name: str = "f") -> Any:
