@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sciopt.topopt.fenicsx.structure import MeshStructure
     from sciopt.topopt.ranks import Ranks
 
-__all__ = ["EmbeddedGrid", "embedded", "restricted", "sampled"]
+__all__ = ["EmbeddedGrid", "element_of", "embedded", "points_in_cells", "restricted", "sampled"]
 
 # Edge of an element in mean distances of nodes, share of an element below which it counts as empty, and elements per
 # cell beyond which a grid is a waste: the mesh is a thin shell in a large box. Five plane meshes with edges of 1, 1.4
@@ -94,8 +94,8 @@ def embedded(mesh: MeshStructure) -> EmbeddedGrid | None:
     if np.prod(shape) > _WASTE * mesh.elements:
         return None
     lattice = Lattice(shape, tuple(float(h) for h in (high - low) / shape))
-    points, weights = _points(corners, mesh.sizes)
-    element = _element(lattice, points - low)
+    points, weights = points_in_cells(corners, mesh.sizes)
+    element = element_of(lattice, points - low)
     volume = float(np.prod(lattice.spacing))
 
     def share(values: Array) -> Array:
@@ -138,7 +138,7 @@ def sampled(grid: EmbeddedGrid, mesh: MeshStructure, x: Array, smooth: bool) -> 
     some = (grid.material > 0.0).astype(float)
     values = grid.full(x) * some
     found, weight = np.zeros(len(centres)), np.zeros(len(centres))
-    for element, share in _around(lattice, centres) if smooth else [(_element(lattice, centres), 1.0)]:
+    for element, share in _around(lattice, centres) if smooth else [(element_of(lattice, centres), 1.0)]:
         found += share * values[element]
         weight += share * some[element]
     lost = weight < 1e-12
@@ -155,8 +155,8 @@ def sampled(grid: EmbeddedGrid, mesh: MeshStructure, x: Array, smooth: bool) -> 
 def restricted(mesh: MeshStructure, grid: EmbeddedGrid, x: Array) -> Array:
     """The densities `x` (mesh.n,) averaged over the design elements of the grid, (grid.n_design,)."""
     assert grid.origin is not None
-    points, weights = _points(cell_corners(mesh.mesh), mesh.sizes)
-    element = _element(grid.lattice, points - grid.origin).ravel()
+    points, weights = points_in_cells(cell_corners(mesh.mesh), mesh.sizes)
+    element = element_of(grid.lattice, points - grid.origin).ravel()
     sums = [
         mesh.total(np.bincount(element, (weights * values[:, None]).ravel(), grid.lattice.elements))
         for values in (mesh.material * mesh.full(x), mesh.material)
@@ -218,7 +218,7 @@ def _box(mesh: MeshStructure, corners: Array) -> tuple[Array, Array]:
     return np.array([low for low, _ in pairs]), np.array([high for _, high in pairs])
 
 
-def _points(corners: Array, sizes: Array) -> tuple[Array, Array]:
+def points_in_cells(corners: Array, sizes: Array) -> tuple[Array, Array]:
     """(cells, points, dim) places inside the cells, and (cells, points) what volume each stands for."""
     dim = corners.shape[2]
     line = (np.arange(_POINTS) + 0.5) / _POINTS
@@ -234,7 +234,7 @@ def _points(corners: Array, sizes: Array) -> tuple[Array, Array]:
     return np.einsum("pv,cvd->cpd", shares, corners), weights
 
 
-def _element(lattice: Lattice, points: Array) -> NDArray[np.intp]:
+def element_of(lattice: Lattice, points: Array) -> NDArray[np.intp]:
     """Number of the element each of the points (..., dim) lies in; the nearest one outside of the grid."""
     index = np.floor(points / np.array(lattice.spacing)).astype(int)
     index = np.clip(index, 0, np.array(lattice.shape) - 1)

@@ -11,6 +11,7 @@ import numpy as np
 from sciopt.core.errors import EvaluationFailed, InputError, SciOptError, ShapeError
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.fenicsx.assembly import StiffnessMatrix
+from sciopt.topopt.fenicsx.auxiliary import AuxiliaryGrid
 from sciopt.topopt.fenicsx.elements import Elements
 from sciopt.topopt.fenicsx.loaded import MPI, PETSc
 from sciopt.topopt.fenicsx.near_nullspace import near_nullspace
@@ -26,6 +27,8 @@ log = logging.getLogger("sciopt")
 DIRECT = {2: 10_000, 3: 3_000}
 # Free unknowns up to which a factorization is worth a try where multigrid failed: memory of a few gigabytes.
 RESCUE = {2: 1_500_000, 3: 150_000}
+# Solves that do without the grid after it has failed: designs change little from one to the next.
+PAUSE = 8
 # Solves from where the last one ended: rounding keeps residuals from what the iterations believe.
 REPEATS = 3
 
@@ -96,7 +99,10 @@ class MeshSystem:
             modes = near_nullspace(space, self._stiffness.matrix)
             self._stiffness.matrix.setNearNullSpace(modes)
             modes.destroy()
+        self._space, self._physics = space, physics
         self._current: Factorization | Multigrid | None = None
+        self._grid: AuxiliaryGrid | None = None
+        self._pause = 0
         self._careful = False
 
     def solve(self, E: Array, loads: Array, tol: float = 1e-5, guess: Array | None = None) -> Solution:
@@ -137,16 +143,17 @@ class MeshSystem:
         u, residual, iterations = start.copy(), np.zeros(len(f)), np.zeros(len(f), dtype=np.int64)
         open_cases = [case for case in range(len(f)) if sizes[case] > 0.0]
         u[sizes == 0.0] = 0.0
-        for attempt, prepare in enumerate(self._attempts()):
+        on_grid = self.solver == "multigrid" and not self._pause
+        for attempt, prepare in enumerate(self._attempts(E)):
             if attempt:
-                u[open_cases] = 0.0
+                u[open_cases] = start[open_cases] if on_grid and attempt == 1 else 0.0
             try:
                 solver = prepare()
                 for case in open_cases:
                     steps, residual[case] = self._improve(solver, E, f[case], u[case], sizes[case], tol)
                     iterations[case] += steps
-            except PETSc.Error as error:
-                log.debug("PETSc: %s", error)
+            except (PETSc.Error, EvaluationFailed) as error:
+                log.debug("solve %d: %s", attempt + 1, error)
                 residual[open_cases] = np.nan
             open_cases = [case for case in open_cases if not residual[case] <= tol]
             if not open_cases:
@@ -154,7 +161,10 @@ class MeshSystem:
                     self._drop()  # a rescue; the next design may do without
                 return Solution(u, residual, iterations, self.solver)
             log.debug("solve %d of K u = f ended with residuals %s", attempt + 1, residual[open_cases])
-            self._drop()
+            if on_grid and not attempt:
+                self._pause = PAUSE
+            else:
+                self._drop()
         raise EvaluationFailed(
             f"The {self.solver} solver reached a relative residual of {np.max(residual[open_cases]):.1e}, not "
             f"{tol:.1e}, in {iterations.max()} iterations: is every loaded part supported?"
@@ -176,9 +186,13 @@ class MeshSystem:
         held = np.where(self.fixed, 0.0, u)
         return np.where(self.fixed, 0.0, self._elements.product(E, held) + self.springs * held)
 
-    def _attempts(self) -> Iterator[Callable[[], Factorization | Multigrid]]:
-        """What to try, one after the other: what is there, then from scratch, then with more care."""
+    def _attempts(self, E: Array) -> Iterator[Callable[[], Factorization | Multigrid | AuxiliaryGrid]]:
+        """What to try, one after the other: the grid, what is there, then from scratch, then with more care."""
         matrix = self._stiffness.matrix
+        if self.solver == "multigrid" and not self._pause:
+            yield lambda: self._on_grid(E)
+        elif self._pause:
+            self._pause -= 1
         if self._current is not None:
             yield self._refreshed
         if self.solver == "direct":
@@ -193,7 +207,7 @@ class MeshSystem:
             yield lambda: self._keep(Factorization(matrix, memory=100))
 
     def _improve(
-        self, solver: Factorization | Multigrid, E: Array, f: Array, u: Array, size: float, tol: float
+        self, solver: Factorization | Multigrid | AuxiliaryGrid, E: Array, f: Array, u: Array, size: float, tol: float
     ) -> tuple[int, float]:
         """Improve `u` in place; iterations and the true relative residual, by a product that is not the matrix's."""
         done, residual = 0, np.inf
@@ -208,6 +222,13 @@ class MeshSystem:
             if not (solver.converged and tol < residual < 0.5 * last):
                 break
         return done, residual
+
+    def _on_grid(self, E: Array) -> AuxiliaryGrid:
+        if self._grid is None:
+            matrix = self._stiffness.matrix
+            self._grid = AuxiliaryGrid(self._space, self._elements, self._physics, matrix, self.fixed, self.springs)
+        self._grid.refresh(E)
+        return self._grid
 
     def _refreshed(self) -> Factorization | Multigrid:
         assert self._current is not None
