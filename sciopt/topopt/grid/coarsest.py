@@ -7,15 +7,17 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
 from sciopt.core.errors import EvaluationFailed
+from sciopt.topopt.grid.galerkin import Real
 from sciopt.topopt.grid.stencil_sweep import interior
 
 __all__ = ["BandedSolver", "bandwidth"]
 
-Single = NDArray[np.float32]
+Vector = NDArray[Real]
 
-# Of the matrix scaled to a unit diagonal. Its entries are rounded to single precision, so that modes softer than this
-# are noise; damping them leaves the outer iteration a few modes to find.
-SHIFTS = (1e-6, 1e-4, 1e-2)
+# Of the matrix scaled to a unit diagonal. They damp soft modes, which the outer iteration must then find one by one: a
+# uniform beam of 4000 x 40 elements takes 45 iterations with 1e-6, 18 with 1e-8. Single precision has no room for less.
+SHIFTS = (1e-7, 1e-6, 1e-4, 1e-2)
+DOUBLE_SHIFT = 1e-10  # tried before those in double precision
 
 
 def bandwidth(shape: tuple[int, ...]) -> int:
@@ -68,7 +70,7 @@ class BandedSolver:
                     sources.append(entries[here[0], s, a, b, here[1], here[2]].ravel())
         self.targets, self.sources = np.concatenate(targets), np.concatenate(sources)
 
-    def factorize(self, A: Single, scale: Single) -> None:
+    def factorize(self, A: Vector, scale: Vector) -> None:
         """Take over the values; unknowns whose `scale` (with halo), the inverse diagonal, is 0 are left out.
 
         Raises
@@ -83,7 +85,7 @@ class BandedSolver:
         for d in range(self.band + 1):
             band[d, : size - d] *= self.root[d:] * self.root[: size - d]
         band[0, self.root == 0.0] = 1.0
-        for shift in SHIFTS:
+        for shift in SHIFTS if A.dtype == np.float32 else (DOUBLE_SHIFT, *SHIFTS):
             band[0] += shift
             try:
                 self.factor = cholesky_banded(band, lower=True, check_finite=False)
@@ -92,10 +94,10 @@ class BandedSolver:
                 continue
         raise EvaluationFailed("The coarsest operator of the multigrid solver is not positive definite.")
 
-    def solve(self, b: Single, x: Single) -> None:
+    def solve(self, b: Vector, x: Vector) -> None:
         """Write the solution for the right-hand side `b` to `x`, both with their halo."""
         right = interior(b).ravel()[self.order] * self.root
         solution = cho_solve_banded((self.factor, True), right, overwrite_b=True, check_finite=False)
-        values = np.empty(self.order.size, np.float32)
+        values = np.empty(self.order.size, x.dtype)
         values[self.order] = solution * self.root
         interior(x)[:] = values.reshape(self.shape)

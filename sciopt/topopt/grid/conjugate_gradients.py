@@ -1,4 +1,4 @@
-"""Conjugate gradients in double precision, preconditioned in single precision."""
+"""Conjugate gradients in double precision, preconditioned in single precision or double."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sciopt.core.types import Array
 from sciopt.topopt.grid.element_operator import ElementOperator
 from sciopt.topopt.grid.element_sweep import FAST
+from sciopt.topopt.grid.galerkin import Real
 
 __all__ = ["conjugate_gradients"]
 
@@ -21,8 +22,8 @@ def conjugate_gradients(
     E: Array,
     f: Array,
     u: Array,
-    b: NDArray[np.float32],
-    precondition: Callable[[], NDArray[np.float32]],
+    b: NDArray[Real],
+    precondition: Callable[[], NDArray[Real]],
     tol: float,
     limit: int,
 ) -> tuple[float, int]:

@@ -4,6 +4,10 @@ The element matrix of a coarse element is linear in the moduli of the fine eleme
 with ``M_{l,p} = Pᵀ K_0 P`` for the 8^l (4^l) places p. One matrix product per plane of coarse elements makes all their
 matrices; on deep levels, where that table would be long, the 2^d children on the level above take the place of the
 moduli.
+
+Rounding must not act like an elastic foundation, of negative stiffness at worst. On large grids the bending modes are
+softer than the last digit of the diagonal, and in homogeneous material that digit is wrong everywhere by the same
+amount. So `conserve` makes the diagonal from the other entries: a rigid translation costs what springs take, no more.
 """
 
 from __future__ import annotations
@@ -18,7 +22,11 @@ from sciopt.core.types import Array
 from sciopt.topopt.grid.element_sweep import FAST
 from sciopt.topopt.grid.stencil_sweep import later_neighbours
 
-__all__ = ["CoarseElements", "add_springs", "child_interpolation", "place_matrices"]
+__all__ = ["CoarseElements", "add_springs", "child_interpolation", "conserve", "place_matrices"]
+
+Real = np.float32 | np.float64
+
+ROUNDING = 1.2e-7  # the last digit of single precision
 
 DIRECT_PLACES = 512  # longest table of places; beyond it the children are cheaper (operation counts of both)
 
@@ -58,10 +66,12 @@ class CoarseElements:
         Element matrix of the finest grid for unit modulus.
     dim, level
         Space dimensions and number of halvings since the finest grid.
+    dtype
+        float32 or float64.
     """
 
-    def __init__(self, stiffness: Array, dim: int, level: int) -> None:
-        self.dim, self.level = dim, level
+    def __init__(self, stiffness: Array, dim: int, level: int, dtype: type[Real]) -> None:
+        self.dim, self.level, self.dtype = dim, level, dtype
         self.components = c = stiffness.shape[0] // 2**dim
         self.direct = 2 ** (dim * level) <= DIRECT_PLACES
         corners = np.array(list(product((0, 1), repeat=dim)))
@@ -83,7 +93,7 @@ class CoarseElements:
         self.take = (rows * size + columns).ravel()
         if self.direct:
             places = place_matrices(stiffness, dim, level).reshape(-1, size * size)
-            self.table = np.ascontiguousarray(places[:, self.take].T, dtype=np.float32)
+            self.table = np.ascontiguousarray(places[:, self.take].T, dtype=dtype)
         else:
             # Unpacking fills in the transposes; the map of child, unpacked, interpolated and packed, is one matrix.
             unpack = np.zeros((size * size, self.take.size))
@@ -95,9 +105,9 @@ class CoarseElements:
                 full = np.kron(np.eye(c), P)
                 square = unpack.T.reshape(-1, size, size)
                 maps.append((full.T @ square @ full).reshape(-1, size * size)[:, self.take].T)
-            self.table = np.ascontiguousarray(np.concatenate(maps, axis=1), dtype=np.float32)
+            self.table = np.ascontiguousarray(np.concatenate(maps, axis=1), dtype=dtype)
 
-    def stencils(self, source: NDArray[np.float32], A: NDArray[np.float32], keep: bool) -> NDArray[np.float32] | None:
+    def stencils(self, source: NDArray[Real], A: NDArray[Real], keep: bool) -> NDArray[Real] | None:
         """Fill the stencils `A`; return the packed matrices of this level's elements when the next level needs them.
 
         `source` is the fine moduli (z, y, x), or, where the level is not direct, the packed matrices (rows, z, y, x) of
@@ -105,11 +115,11 @@ class CoarseElements:
         """
         nz, ny, nx = max(A.shape[0] - 1, 1), A.shape[4] - 3, A.shape[5] - 3
         A[:] = 0.0
-        kept = np.empty((self.table.shape[0], nz, ny, nx), np.float32) if keep else None
+        kept = np.empty((self.table.shape[0], nz, ny, nx), self.dtype) if keep else None
         width = 2**self.level if self.direct else 2
         depth = width if self.dim == 3 else 1
         packed = source[None] if source.ndim == 3 else source
-        slab = np.empty((packed.shape[0], depth, ny * width, nx * width), np.float32)
+        slab = np.empty((packed.shape[0], depth, ny * width, nx * width), self.dtype)
         for k in range(nz):
             part = packed[:, k * depth : (k + 1) * depth]
             slab[:] = 0.0
@@ -138,8 +148,11 @@ def _scatter(matrices, nodes, slots, k, A):
 
 
 @numba.njit(**FAST)
-def add_springs(positions, components, stiffness, level, offsets, A):
-    """Add ``Pᵀ diag(stiffness) P`` of springs at the fine nodes `positions` (n, 3), as z, y, x, to stencils `A`."""
+def add_springs(positions, components, stiffness, level, offsets, A, held):
+    """Add ``Pᵀ diag(stiffness) P`` of springs at the fine nodes `positions` (n, 3), as z, y, x, to stencils `A`.
+
+    The sums of its rows, ``Pᵀ stiffness``, are added to `held` (c, z, y, x).
+    """
     last = np.array([max(A.shape[0] - 2, 0), A.shape[4] - 4, A.shape[5] - 4])
     width = 2**level
     base = np.empty(3, np.int64)
@@ -150,6 +163,12 @@ def add_springs(positions, components, stiffness, level, offsets, A):
             t = (positions[p, axis] - base[axis] * width) / width
             weight[axis] = 1.0 - t, t
         a = components[p]
+        for mk in range(2):
+            for mj in range(2):
+                for mi in range(2):
+                    w = weight[0, mk] * weight[1, mj] * weight[2, mi]
+                    if w != 0.0:
+                        held[a, base[0] + mk, base[1] + mj, base[2] + mi] += w * stiffness[p]
         for s in range(offsets.shape[0]):
             dk, dj, di = offsets[s]
             for mk in range(max(-dk, 0), 2 - max(dk, 0)):
@@ -158,4 +177,50 @@ def add_springs(positions, components, stiffness, level, offsets, A):
                         w = weight[0, mk] * weight[1, mj] * weight[2, mi]
                         w *= weight[0, mk + dk] * weight[1, mj + dj] * weight[2, mi + di]
                         if w != 0.0:
-                            A[base[0] + mk, s, a, a, 1 + base[1] + mj, 1 + base[2] + mi] += np.float32(w * stiffness[p])
+                            A[base[0] + mk, s, a, a, 1 + base[1] + mj, 1 + base[2] + mi] += w * stiffness[p]
+
+
+# No fast arithmetic: it might optimize away what rounding takes.
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def conserve(A, offsets, held):
+    """Set the diagonal blocks of the stencils `A` so that rows sum up to `held` (c, z, y, x): zero but for springs.
+
+    What rounding takes from one diagonal entry the next one gets, so that the errors of many neighbours do not add up.
+    It waits for an entry that can take it: void must not pay for solid.
+    """
+    NK, S, c = A.shape[:3]
+    rows, width = A.shape[4] - 1, A.shape[5] - 1
+    total = np.empty((c, c, width))
+    rest = np.zeros(c)
+    for k in range(NK):
+        for j in range(1, rows):
+            total[:] = 0.0
+            for s in range(1, S):
+                dk, dj, di = offsets[s]
+                for a in range(c):
+                    for b in range(c):
+                        row = total[a, b]
+                        if k + dk < NK:
+                            later = A[k, s, a, b, j]
+                            for i in range(width):
+                                row[i] += later[i]
+                        if k - dk >= 0:
+                            earlier = A[k - dk, s, b, a, j - dj, 1 - di :]
+                            for i in range(width - 1):
+                                row[i + 1] += earlier[i]
+            for a in range(c):
+                for b in range(a):
+                    below, above = A[k, 0, a, b, j], A[k, 0, b, a, j]
+                    for i in range(1, width):
+                        below[i] = above[i] = -(total[a, b, i] + total[b, a, i]) / 2.0
+                row, diagonal, springs = total[a, a], A[k, 0, a, a, j], held[a, k, j - 1]
+                carried = rest[a]
+                for i in range(1, width):
+                    wanted = springs[i - 1] - row[i]
+                    fits = abs(carried) <= ROUNDING * wanted
+                    if fits:
+                        wanted += carried
+                    diagonal[i] = wanted
+                    if fits:
+                        carried = wanted - diagonal[i]
+                rest[a] = carried

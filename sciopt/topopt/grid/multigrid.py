@@ -1,4 +1,4 @@
-"""Geometric multigrid on a regular grid: one W-cycle in single precision as preconditioner.
+"""Geometric multigrid on a regular grid: one W-cycle as preconditioner, in single precision unless that fails.
 
 Chebyshev smoothing of degree one or two on Jacobi, exact Galerkin coarse operators, a banded Cholesky factor on the
 coarsest grid. Grids of any size are halved by rounding up: what sticks out has modulus zero and its unknowns are left
@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.grid.coarsest import BandedSolver, bandwidth
 from sciopt.topopt.grid.element_sweep import FAST, RESIDUAL, SMOOTH, element_sweep, scratch, symmetry_blocks
-from sciopt.topopt.grid.galerkin import CoarseElements, add_springs
+from sciopt.topopt.grid.galerkin import CoarseElements, Real, add_springs, conserve
 from sciopt.topopt.grid.stencil_sweep import interior, later_neighbours, stencil_sweep
 from sciopt.topopt.grid.supports import Supports, spring_points
 from sciopt.topopt.grid.transfer import prolong_add, restrict
 
 __all__ = ["Multigrid"]
 
-Single = NDArray[np.float32]
+Vector = NDArray[Real]
 
 COARSEST = 700  # operations of the coarsest factorization per unknown of the finest grid
 NOTHING = (0.0, 0.0, 0.0)
@@ -47,18 +47,18 @@ SAFETY = 1.1  # on an eigenvalue that a few power iterations underestimate
 class Level:
     """One grid: its vectors, its inverse diagonal (0 where an unknown is fixed or empty), its stencils if coarse."""
 
-    x: Single
-    b: Single
-    other: Single
-    scale: Single
-    A: Single
-    start: Single = field(default_factory=lambda: np.zeros(0, np.float32))
+    x: Vector
+    b: Vector
+    other: Vector
+    scale: Vector
+    A: Vector
+    start: Vector = field(default_factory=lambda: np.zeros(0, np.float32))
     largest: float = 0.0
 
 
-def blank(shape: tuple[int, ...], A: Single) -> Level:
+def blank(shape: tuple[int, ...], A: Vector) -> Level:
     """A level with vectors of zeros."""
-    x, b, other, scale = (np.zeros(shape, np.float32) for _ in range(4))
+    x, b, other, scale = (np.zeros(shape, A.dtype) for _ in range(4))
     return Level(x, b, other, scale, A)
 
 
@@ -77,17 +77,27 @@ class Multigrid:
         Fixed unknowns (c, nz+1, ny+1, nx+1), one plane in 2D.
     springs
         Springs of the same shape, or an empty array (0, 0, 0, 0).
+    dtype
+        Of all that a cycle touches: float32, or float64 for what is too ill-conditioned for it.
     """
 
-    def __init__(self, cells: tuple[int, ...], dim: int, stiffness: Array, fixed: Mask, springs: Array) -> None:
-        self.dim, self.fixed, self.springs = dim, fixed, springs
-        self.diagonal = stiffness.diagonal()[:: 2**dim].astype(np.float32)
-        self.blocks = symmetry_blocks(stiffness, dim).astype(np.float32)
-        self.rows = scratch(np.float32)
+    def __init__(
+        self,
+        cells: tuple[int, ...],
+        dim: int,
+        stiffness: Array,
+        fixed: Mask,
+        springs: Array,
+        dtype: type[Real] = np.float32,
+    ) -> None:
+        self.dim, self.fixed, self.springs, self.dtype = dim, fixed, springs, dtype
+        self.diagonal = stiffness.diagonal()[:: 2**dim].astype(dtype)
+        self.blocks = symmetry_blocks(stiffness, dim).astype(dtype)
+        self.rows = scratch(dtype)
         c = fixed.shape[0]
-        self.carry = np.zeros((c, *fixed.shape[2:]), np.float32)
+        self.carry = np.zeros((c, *fixed.shape[2:]), dtype)
         self.offsets = later_neighbours(dim)
-        empty = np.zeros((0,) * 6, np.float32)
+        empty = np.zeros((0,) * 6, dtype)
         self.levels = [blank(fixed.shape, empty)]
         # K(E) <= largest D(E) holds for every element, and so for every sum of them, whatever the moduli.
         root = np.sqrt(stiffness.diagonal())
@@ -98,11 +108,11 @@ class Multigrid:
             cells = ((cells[0] + 1) // 2, (cells[1] + 1) // 2, (cells[2] + 1) // 2)
             nodes = (cells[0] + 1 if dim == 3 else 1, cells[1] + 1, cells[2] + 1)
             halo = (c, nodes[0] + 2 if dim == 3 else 1, nodes[1] + 2, nodes[2] + 2)
-            stencils = np.zeros((nodes[0], len(self.offsets), c, c, nodes[1] + 2, nodes[2] + 2), np.float32)
+            stencils = np.zeros((nodes[0], len(self.offsets), c, c, nodes[1] + 2, nodes[2] + 2), dtype)
             self.levels.append(blank(halo, stencils))
             interior(self.levels[-1].x)[:] = np.random.default_rng(0).standard_normal((c, *nodes), np.float32)
             self.levels[-1].start = self.levels[-1].x.copy()
-            self.elements.append(CoarseElements(stiffness, dim, len(self.elements) + 1))
+            self.elements.append(CoarseElements(stiffness, dim, len(self.elements) + 1, dtype))
             shapes.append((c, *nodes))
             if c * int(np.prod(nodes)) * bandwidth((c, *nodes)) ** 2 <= COARSEST * fixed.size or max(cells) == 1:
                 break
@@ -119,13 +129,13 @@ class Multigrid:
             When the coarsest matrix is not positive definite.
         """
         unit = float(E.max()) or 1.0  # single precision has no room for the units of the moduli
-        self.E = (E / unit).astype(np.float32)
-        self.springs_single = (self.springs / unit).astype(np.float32)
+        self.E: Vector = (E / unit).astype(self.dtype)
+        self.springs_scaled: Vector = (self.springs / unit).astype(self.dtype)
         finest = self.levels[0]
         touched = corner_sums(self.E, self.dim)
         np.multiply(self.diagonal[:, None, None, None], touched, out=finest.scale)
         if self.springs.size:
-            finest.scale += self.springs_single
+            finest.scale += self.springs_scaled
         self.supports.update(touched > 0.0)
         position, component, stiffness = self.sprung
         source = self.E
@@ -133,9 +143,11 @@ class Multigrid:
             deeper = number < len(self.elements) and not self.elements[number].direct
             packed = elements.stencils(source, level.A, deeper)
             source = self.E if packed is None else packed
-            add_springs(position, component, stiffness / unit, number, self.offsets, level.A)
+            held = np.zeros(interior(level.x).shape)
+            add_springs(position, component, stiffness / unit, number, self.offsets, level.A, held)
             softened = self.supports.softened(number, finest.scale, self.dim)
-            add_springs(*softened, number, self.offsets, level.A)
+            add_springs(*softened, number, self.offsets, level.A, held)
+            conserve(level.A, self.offsets, held)
             scale = interior(level.scale)
             for a in range(scale.shape[0]):
                 scale[a] = level.A[:, 0, a, a, 1:-1, 1:-1]
@@ -147,7 +159,7 @@ class Multigrid:
             level.largest = self._largest(level)
         self.coarsest.factorize(self.levels[-1].A, self.levels[-1].scale)
 
-    def __call__(self) -> Single:
+    def __call__(self) -> Vector:
         """One cycle from zero for the right-hand side in ``levels[0].b``: the correction (c, *nodes)."""
         self._cycle(0, True)
         return self.levels[0].x
@@ -170,7 +182,7 @@ class Multigrid:
         level = self.levels[number]
         first, again, momentum = chebyshev(level.largest)
         if from_zero:
-            scaled(level.b.reshape(-1), level.scale.reshape(-1), first, level.other.reshape(-1))
+            scaled(level.b.reshape(-1), level.scale.reshape(-1), self.dtype(first), level.other.reshape(-1))
         else:
             self._sweep(SMOOTH, level, level.x, (1.0, 0.0, first), level.other)
         if number < SINGLE_STEPS:
@@ -184,14 +196,14 @@ class Multigrid:
         for level in self.levels:
             level.largest *= 2.0
 
-    def _sweep(self, operation: int, level: Level, x: Single, weights: tuple[float, float, float], out: Single) -> None:
+    def _sweep(self, operation: int, level: Level, x: Vector, weights: tuple[float, float, float], out: Vector) -> None:
         if level.A.size:
-            w = np.array(weights, np.float32)
+            w = np.array(weights, self.dtype)
             stencil_sweep(operation, x, level.A, self.offsets, level.b, level.scale, level.x, w, out)
         else:  # single steps only: x has weight one
             element_sweep(
-                operation, x, self.E, self.blocks, self.rows, self.carry, level.b, level.scale, np.float32(weights[2]),
-                self.fixed, self.springs_single, out,
+                operation, x, self.E, self.blocks, self.rows, self.carry, level.b, level.scale, self.dtype(weights[2]),
+                self.fixed, self.springs_scaled, out,
             )  # fmt: skip
 
     def _largest(self, level: Level) -> float:
@@ -207,7 +219,7 @@ class Multigrid:
             if norm == 0.0:
                 break
             value = norm / before
-            np.multiply(level.other, np.float32(1.0 / norm), out=level.x)
+            np.multiply(level.other, self.dtype(1.0 / norm), out=level.x)
         return SAFETY * value
 
 
@@ -215,7 +227,7 @@ class Multigrid:
 def scaled(b, scale, factor, out):
     """``out = factor scale b``."""
     for i in range(b.size):
-        out[i] = np.float32(factor) * scale[i] * b[i]
+        out[i] = factor * scale[i] * b[i]
 
 
 def chebyshev(largest: float) -> tuple[float, float, float]:
@@ -227,13 +239,13 @@ def chebyshev(largest: float) -> tuple[float, float, float]:
     return 1.0 / center, 2.0 * now / radius, now * before
 
 
-def corner_sums(E: Single, dim: int) -> Single:
+def corner_sums(E: Vector, dim: int) -> Vector:
     """Sum of the moduli (nz, ny, nx) around every node, one plane of nodes in 2D."""
     total = E
     for axis in range(3 - dim, 3):
         shape = list(total.shape)
         shape[axis] += 1
-        summed = np.zeros(shape, np.float32)
+        summed = np.zeros(shape, E.dtype)
         lower, upper = [slice(None)] * 3, [slice(None)] * 3
         lower[axis], upper[axis] = slice(None, -1), slice(1, None)
         summed[tuple(lower)] += total
@@ -242,6 +254,6 @@ def corner_sums(E: Single, dim: int) -> Single:
     return total
 
 
-def invert(values: Single) -> None:
+def invert(values: Vector) -> None:
     """Reciprocals in place; zero stays zero."""
     np.divide(1.0, values, out=values, where=values > 0.0)

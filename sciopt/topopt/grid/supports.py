@@ -57,7 +57,7 @@ class Supports:
         halvings = np.where(lowest > 0, np.frexp(lowest.astype(np.float64))[1] - 1, 62)
         self.halvings = halvings.min(axis=1)
 
-    def softened(self, level: int, diagonal: NDArray[np.float32], dim: int) -> Points:
+    def softened(self, level: int, diagonal: NDArray[np.float32 | np.float64], dim: int) -> Points:
         """Supports between the nodes of a level as springs; `diagonal` (c, *nodes) is that of the finest grid."""
         kept = self.halvings < level
         position, component = self.position[kept], self.component[kept]

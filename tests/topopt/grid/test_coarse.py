@@ -11,8 +11,9 @@ from scipy.sparse import csr_array, diags_array, eye_array, kron
 from sciopt.topopt.grid.coarsest import BandedSolver
 from sciopt.topopt.grid.element import Conduction, Elasticity, Physics
 from sciopt.topopt.grid.element_sweep import RESIDUAL, SMOOTH
+from sciopt.topopt.grid.galerkin import conserve
 from sciopt.topopt.grid.multigrid import Multigrid
-from sciopt.topopt.grid.stencil_sweep import interior, stencil_sweep
+from sciopt.topopt.grid.stencil_sweep import interior, later_neighbours, stencil_sweep
 from sciopt.topopt.grid.system import GridSystem
 from sciopt.topopt.grid.transfer import prolong_add, restrict
 
@@ -107,6 +108,68 @@ def test_coarse_operators_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch)
         assert np.abs(stencils - expected).max() <= 2e-6 * np.abs(expected).max()
     assert shape == (1,) * len(shape)
     assert multigrid.elements[-1].direct == (2 ** (len(shape) * len(multigrid.elements)) <= 512)
+
+
+@pytest.mark.parametrize(("dim", "c"), [(2, 1), (2, 2), (3, 3)])
+def test_rigid_translations_cost_what_springs_take(dim: int, c: int) -> None:
+    rng = np.random.default_rng(6)
+    nodes = (4, 5, 7) if dim == 3 else (1, 9, 30)
+    offsets = later_neighbours(dim)
+    A = np.zeros((nodes[0], len(offsets), c, c, nodes[1] + 2, nodes[2] + 2), np.float32)
+    stiff = np.where(rng.random(nodes) < 0.5, 1.0, 1e-9)  # a neighbour is coupled by the softer of two nodes
+    for (k, j, i), (s, offset) in product(np.ndindex(nodes), enumerate(offsets)):
+        there = tuple(np.add((k, j, i), offset))
+        if s > 0 and all(0 <= t < n for t, n in zip(there, nodes, strict=True)):
+            block = rng.random((c, c)) * min(stiff[k, j, i], stiff[there])
+            A[k, s, :, :, j + 1, i + 1] = -(block + block.T)
+    held = np.where(rng.random((c, *nodes)) < 0.3, rng.random((c, *nodes)) * stiff, 0.0)
+    before = A.copy()
+    conserve(A, offsets, held)
+    assert np.array_equal(A[:, 1:], before[:, 1:])
+    sums = stencil_matrix(A, offsets) @ np.kron(np.eye(c), np.ones((int(np.prod(nodes)), 1)))
+    size = int(np.prod(nodes))
+    for a, b in product(range(c), repeat=2):
+        found = sums[a * size : (a + 1) * size, b]
+        diagonal = A[:, 0, a, a, 1:-1, 1:-1].ravel()
+        if a != b:
+            assert np.all(np.abs(found) <= 1e-6 * diagonal)
+            continue
+        assert np.all(diagonal > 0.0)
+        wrong = found - held[a].ravel()
+        assert np.all(np.abs(wrong) <= 2.5e-7 * diagonal)
+        # Errors do not add up: at any place, all that came before is wrong by the last digit of one entry.
+        assert np.abs(np.cumsum(wrong)).max() <= 1.5e-7 * diagonal.max()
+
+
+@pytest.mark.parametrize("shape", [(1000, 20), (120, 4, 3)])
+@pytest.mark.parametrize("solid", [1.0, 0.3])
+def test_rounding_leaves_slender_beams_as_soft_as_they_are(shape: tuple[int, ...], solid: float) -> None:
+    # The beam bends by far less force than the last digit of the diagonal, which is the same everywhere.
+    dim, cells = len(shape), (1,) * (3 - len(shape)) + shape[::-1]
+    fixed = np.zeros((dim, *(n + 1 for n in shape[::-1])), bool)
+    fixed[..., 0] = True
+    system = GridSystem(shape, (1.0,) * dim, Elasticity(), fixed)
+    E = np.ones(shape[::-1])
+    E[..., shape[0] // 2 :] = solid
+    multigrid = Multigrid(cells, dim, system.stiffness, system._fixed, np.zeros((0, 0, 0, 0)))
+    multigrid.setup(E.reshape(cells))
+    P = eye_array(fixed.size)
+    for number, level in enumerate(multigrid.levels[1:3], start=1):
+        P = csr_array(P @ prolongation(dim, tuple((n + 2 ** (number - 1) - 1) // 2 ** (number - 1) for n in shape)))
+        nodes = interior(level.x).shape[1:]
+        _, y, x = (2.0**number * axis for axis in np.indices(nodes))
+        t = x / shape[0]
+        bent = np.zeros(interior(level.x).shape)
+        bent[0], bent[1] = -2.0 * t * (y - shape[1] / 2.0) / shape[0], t**2
+        full = np.zeros(level.x.shape)
+        interior(full)[:] = bent
+        found, weights = np.zeros_like(full), np.array([0.0, 0.0, -1.0])
+        A, free = level.A.astype(float), np.zeros_like(full)
+        interior(free)[:] = 1.0
+        stencil_sweep(SMOOTH, full, A, multigrid.offsets, np.zeros_like(full), free, full, weights, found)
+        exact = E.ravel() @ system.energies((P @ bent.ravel()).reshape(fixed.shape))
+        at_the_support = np.vdot(bent[..., 0], interior(found)[..., 0])
+        assert np.vdot(full, found) - at_the_support == pytest.approx(exact, rel=0.05)
 
 
 @pytest.mark.parametrize("case", CASES)
