@@ -23,7 +23,9 @@ __all__ = ["MeshSystem"]
 
 log = logging.getLogger("sciopt")
 
-# Free unknowns up to which factorizing costs less, by dimension.
+# Free unknowns up to which "auto" factorizes, by dimension. Not where the costs cross: along 42 SIMP designs at a
+# tolerance of 1e-3, multigrid took 0.5 of the CPU time of MUMPS at 3900 unknowns and 0.6 at 15300 in 2D, 0.6 at 1900
+# and 0.3 at 12900 in 3D. Below, a solve costs hundredths of a second either way, and a factorization is exact.
 DIRECT = {2: 10_000, 3: 3_000}
 # Free unknowns up to which a factorization is worth a try where multigrid failed: memory of a few gigabytes.
 RESCUE = {2: 1_500_000, 3: 150_000}
