@@ -82,7 +82,7 @@ def _told(found: dict[str, Any], before: dict[str, Any] | None) -> str:
             f"true residual {found['residual']:.1e}",
             f"compliance {found['compliance']:.6g}, by the grid's own solver {found['grid']:.6g} "
             f"(relative difference {found['error']:.1e})",
-            f"CG with GAMG as it comes: {found['naive']:.4g}, reason {found['reason']}",
+            f"CG with GAMG, Chebyshev and Jacobi: {found['naive']:.4g}, PETSc's reason {found['reason']}",
         ]
     else:
         plain = found["assemble"] + found["solve"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sciopt.core.errors import InputError
+from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.core.stop import Plateau, Still
 from sciopt.topopt.coarse_to_fine import coarse_to_fine, single_grid
 from sciopt.topopt.methods import DESIGN_METHODS
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
+    from sciopt.core.evaluation import Evaluation
     from sciopt.core.stop import Stop
     from sciopt.core.types import Array
     from sciopt.topopt.problem import TopologyProblem
@@ -109,8 +110,8 @@ def optimize_topology(
         found = coarse_to_fine(runner, problem, first, stopping, options)
     else:
         found = single_grid(runner, problem, method, first, stopping, options)
-    final = problem.at(tol=_FINAL_TOL).evaluate(found.x)
-    warnings = problem.structure.warnings(final.info["density"], problem.filter.radius)
+    final, doubts = _finally(problem, found.x)
+    warnings = doubts + problem.structure.warnings(final.info["density"], problem.filter.radius)
     wall = time.perf_counter() - begun
     result = DesignResult(
         problem=problem,
@@ -130,6 +131,19 @@ def optimize_topology(
     if folder is not None:
         folder.finish(result)
     return result
+
+
+def _finally(problem: TopologyProblem, x: Array) -> tuple[Evaluation, list[str]]:
+    """The answer at the final design, solved tightly where that can be, and a sentence where it cannot."""
+    try:
+        return problem.at(tol=_FINAL_TOL).evaluate(x), []
+    except EvaluationFailed as failure:
+        if problem.tol <= _FINAL_TOL:
+            raise
+        sentence = (
+            f"the objective of the final design is known only to the tolerance of the run, {problem.tol:g}: {failure}"
+        )
+        return problem.evaluate(x), [sentence]
 
 
 def _stop_named(stop: str | Stop) -> Stop:
