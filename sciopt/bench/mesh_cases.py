@@ -60,7 +60,7 @@ def black_and_white(shape: tuple[int, ...], radius: float, iterations: int) -> d
     """
     grid = topology_problem("c3m", *shape, filter=Density(radius))
     design = run(grid, design_method("oc", grid.space), Budget(iterations)).evaluation.info["density"]
-    moduli = grid.moduli((design > np.median(design)).astype(float))
+    moduli = grid.moduli((design > 0.5).astype(float))
     right = float(np.vdot(grid.structure.loads[0], grid.system.solve(moduli, grid.structure.loads, 1e-9).u[0]))
     mesh = on_mesh("c3m", shape, radius).structure
     system = mesh.system("auto")
@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Callable[..., dict[str, Any]], tuple[Any, ...], tuple[int
     "plane": (plane, ("mbb", (300, 100), 6.0, "mma", 40), (1,)),
     "plane-quasi-newton": (plane, ("mbb", (300, 100), 6.0, "quasi-newton", 40), (1,)),
     "space": (plane, ("c3m", (60, 30, 20), 2.4, "mma", 25), (1,)),
-    "large": (black_and_white, ((96, 40, 40), 2.4, 12), (1,)),
+    "large": (black_and_white, ((96, 40, 40), 2.4, 40), (1,)),
     "search": (search, (120.0,), (1,)),
     "ranks": (ranks, ("c3m", (80, 32, 32), 2.4, 12), (1, 2)),
 }
