@@ -137,6 +137,7 @@ class Multigrid:
         if self.springs.size:
             finest.scale += self.springs_scaled
         self.supports.update(touched > 0.0)
+        self.supports.measure(0, finest.scale)
         position, component, stiffness = self.sprung
         source = self.E
         for number, (level, elements) in enumerate(zip(self.levels[1:], self.elements, strict=True), start=1):
@@ -145,12 +146,12 @@ class Multigrid:
             source = self.E if packed is None else packed
             held = np.zeros(interior(level.x).shape)
             add_springs(position, component, stiffness / unit, number, self.offsets, level.A, held)
-            softened = self.supports.softened(number, finest.scale, self.dim)
-            add_springs(*softened, number, self.offsets, level.A, held)
+            add_springs(*self.supports.softened(number), number, self.offsets, level.A, held)
             conserve(level.A, self.offsets, held)
             scale = interior(level.scale)
             for a in range(scale.shape[0]):
                 scale[a] = level.A[:, 0, a, a, 1:-1, 1:-1]
+            self.supports.measure(number, scale)
             scale[self.supports.masks[number]] = 0.0
             invert(level.scale)
         finest.scale[self.fixed] = 0.0

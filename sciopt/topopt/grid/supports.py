@@ -21,9 +21,10 @@ def spring_points(springs: Array, free: Mask) -> Points:
 class Supports:
     """Which unknowns of coarse grids are fixed, and what the others feel of supports between their nodes.
 
-    A coarse node on a fixed node is fixed. A support between coarse nodes becomes a spring as stiff as its own
-    diagonal, which is what interpolation followed by zeroing the fixed value costs. Unknowns that are fixed only
-    because no material touches them hold nothing, and are ignored.
+    A coarse node on a fixed node is fixed. A support between coarse nodes becomes a spring, as stiff as the diagonal on
+    the last grid with a node there: what interpolation to that grid followed by zeroing the fixed value costs. A softer
+    spring makes the cycle indefinite. Unknowns that are fixed only because no material touches them hold nothing, and
+    are ignored.
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ class Supports:
             return
         self.held = held
         self.masks = [held]
+        self.stiffness = np.zeros(np.count_nonzero(held))
         for shape in self.shapes[1:]:
             coarse = np.zeros(shape, bool)
             injected = self.masks[-1][:, ::2, ::2, ::2]
@@ -57,9 +59,12 @@ class Supports:
         halvings = np.where(lowest > 0, np.frexp(lowest.astype(np.float64))[1] - 1, 62)
         self.halvings = halvings.min(axis=1)
 
-    def softened(self, level: int, diagonal: NDArray[np.float32 | np.float64], dim: int) -> Points:
-        """Supports between the nodes of a level as springs; `diagonal` (c, *nodes) is that of the finest grid."""
+    def measure(self, level: int, diagonal: NDArray[np.float32 | np.float64]) -> None:
+        """Take the stiffness of the supports whose last grid this level is from its `diagonal` (c, *nodes)."""
+        last = self.halvings == level
+        self.stiffness[last] = diagonal[self.component[last], *(self.position[last] >> level).T]
+
+    def softened(self, level: int) -> Points:
+        """Supports between the nodes of a level as springs; those of finer levels must have been measured."""
         kept = self.halvings < level
-        position, component = self.position[kept], self.component[kept]
-        stiffness = diagonal[component, *position.T].astype(np.float64) * 2.0 ** (self.halvings[kept] * (dim - 2))
-        return position, component, stiffness
+        return self.position[kept], self.component[kept], self.stiffness[kept]

@@ -90,20 +90,22 @@ def test_coarse_operators_are_exact(case: Case, monkeypatch: pytest.MonkeyPatch)
     free = np.zeros_like(system.fixed)
     bare = GridSystem(shape, system.spacing, system.physics, free, solver="direct").matrix(E)
     springs = np.where(system.fixed, 0.0, system.springs).ravel()
-    diagonal = bare.diagonal() + system.springs.ravel()
+    diagonals = [(bare.diagonal() + system.springs.ravel()).reshape(system.fixed.shape)]
     total = P = eye_array(system.fixed.size)
     for number, level in enumerate(multigrid.levels[1:], start=1):
         P = prolongation(c, shape)
         total = csr_array(total @ P)
         shape = tuple((n + 1) // 2 for n in shape)
-        # Supports that fall between the nodes of this level are springs, as stiff as their diagonal.
+        # Supports between the nodes of this level are springs, as stiff as the diagonal on the last grid that has them.
         missed = np.zeros(system.fixed.size)
         for index in np.argwhere(system.fixed):
             halvings = min((int(i & -i).bit_length() - 1) % 63 for i in index[1:])
             if halvings < number:
                 at = np.ravel_multi_index(tuple(index), system.fixed.shape)
-                missed[at] = diagonal[at] * 2.0 ** (halvings * (len(shape) - 2))
-        expected = (total.T @ (bare + diags_array(springs + missed)) @ total).toarray() / E.max()
+                missed[at] = diagonals[halvings][(index[0], *(index[1:] >> halvings))]
+        expected = (total.T @ (bare + diags_array(springs + missed)) @ total).toarray()
+        diagonals.append(expected.diagonal().reshape(-1, *(n + 1 for n in reversed(shape))))
+        expected = expected / E.max()
         stencils = stencil_matrix(level.A, multigrid.offsets)
         assert np.abs(stencils - expected).max() <= 2e-6 * np.abs(expected).max()
     assert shape == (1,) * len(shape)

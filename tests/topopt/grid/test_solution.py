@@ -308,6 +308,24 @@ def test_slender_beams_take_few_iterations() -> None:
         assert np.vdot(load, solution.u) == pytest.approx(np.vdot(load, direct.u), rel=1e-6)
 
 
+def test_supports_between_coarse_nodes_in_soft_material() -> None:
+    # The second coarse grid misses the roller. It must feel what the first does there, not the soft elements around it.
+    shape = (108, 52)
+    fixed = np.zeros((2, 53, 109), bool)
+    fixed[0, :, 0] = True
+    fixed[1, 0, 106] = True
+    E = np.ones(shape[::-1])
+    E[0, 105:107] = 1e-6
+    load = np.zeros((1, *fixed.shape))
+    load[0, 1, -1, 0] = -1.0
+    found, direct = (
+        GridSystem(shape, (1.0, 1.0), Elasticity(), fixed, solver=solver).solve(E.ravel(), load, tol=1e-6)
+        for solver in ("multigrid", "direct")
+    )
+    assert found.solver == "multigrid" and found.iterations[0] < 50
+    assert np.vdot(load, found.u) == pytest.approx(np.vdot(load, direct.u), rel=1e-6)
+
+
 def test_what_single_precision_cannot_solve_double_precision_does() -> None:
     # Islands in the void, one of them under the load: 800 iterations in single precision were not enough.
     system = clamped((200, 80), Elasticity(), solver="multigrid")
