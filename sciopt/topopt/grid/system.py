@@ -229,8 +229,7 @@ class GridSystem:
         moduli = E.reshape(self._cells)
         u = np.zeros(loads.shape) if guess is None else np.where(self.fixed, 0.0, guess)
         residual, iterations = np.zeros(len(u)), np.zeros(len(u), dtype=np.int64)
-        waiting = [case for case, load in enumerate(loads) if np.any(load[~self.fixed])]
-        u[[case for case in range(len(u)) if case not in waiting]] = 0.0
+        waiting = list(range(len(u)))
         # Single precision first. What it cannot solve gets a cycle in double, whose smoother trusts no estimate.
         for precision, limit in ((np.float32, SINGLE_ITERATIONS), (np.float64, ITERATIONS)):
             try:
@@ -241,8 +240,10 @@ class GridSystem:
             for case in waiting:
                 f = np.where(self._fixed, 0.0, loads[case].reshape(self._nodal))
                 x = u[case].reshape(self._nodal)
-                if precision == np.float64:
+                if precision == np.float64 or not f.any():
                     x[:] = 0.0
+                if not f.any():
+                    continue
                 b = multigrid.levels[0].b
                 residual[case], steps = conjugate_gradients(self._operator, moduli, f, x, b, multigrid, tol, limit)
                 iterations[case] += steps
