@@ -139,7 +139,9 @@ for folder in Path(sys.argv[1]).iterdir():
 
 def test_folders_are_drawn_without_dolfinx(tmp_path: Path) -> None:
     said = {"compliance": 12.5, "volume": 0.4, "greyness": 0.25}
-    for name, (structure, density) in examples().items():
+    every = examples()
+    for name in ("triangle", "hexahedron"):
+        structure, density = every[name]
         folder = tmp_path / name
         folder.mkdir()
         write(folder / "design.npz", structure, density)
