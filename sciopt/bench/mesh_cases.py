@@ -270,8 +270,9 @@ def main(name: str, file: str) -> None:
     """Run one case; the first rank writes its numbers to `file`."""
     measure, arguments, _ = CASES[name]
     found = measure(*arguments)
-    from sciopt.topopt.fenicsx.loaded import MPI
+    from sciopt.topopt.fenicsx.loaded import MPI, PETSc, dolfinx
 
+    found["versions"] = f"dolfinx {dolfinx.__version__}, PETSc {'.'.join(map(str, PETSc.Sys.getVersion()))}"
     if MPI.COMM_WORLD.rank == 0:
         Path(file).write_text(json.dumps(found))
 

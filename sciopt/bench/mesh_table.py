@@ -42,11 +42,15 @@ def measured(name: str, ranks: int) -> dict[str, Any]:
 
 def lines(names: Sequence[str]) -> Iterator[str]:
     """Run the cases called `names` and say what they cost, one line each as soon as it is known."""
+    said = False
     for name in names:
         _, _, numbers_of_ranks = CASES[name]
         before: dict[str, Any] | None = None
         for ranks in numbers_of_ranks:
             found = measured(name, ranks)
+            if not said:
+                yield found["versions"]
+                said = True
             if "rows" in found:
                 yield from _rows(name, found["rows"])
             else:
