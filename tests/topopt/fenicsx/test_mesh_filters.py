@@ -244,6 +244,6 @@ if comm.rank == 0:
 """
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("ranks", [3])
 def test_filters_do_not_know_the_number_of_ranks(mpi: Callable[..., str], ranks: int) -> None:
     assert "all as on one rank" in mpi(RANKS.format(here=str(Path(__file__).parent)), ranks)

@@ -144,7 +144,7 @@ method, out, stage, *more = sys.argv[1:]
 mesh = dolfinx.mesh.create_rectangle(MPI.COMM_WORLD, [[0, 0], [24, 8]], [36, 12], dolfinx.mesh.CellType.triangle)
 source = FEniCSx(mesh).fix("left").load((24, 4), (0, -1)).void(lambda x, y: (x - 8) ** 2 + (y - 4) ** 2 < 4)
 problem = Compliance(source, 0.4, filter=Density(1.5), projection=Projection(8.0) if more else None, tol=1e-9)
-budget = {"first": 20, "whole": 45, "resumed": 45}[stage]
+budget = {"first": 15, "whole": 32, "resumed": 32}[stage]
 found = optimize_topology(problem, method, max_solves=budget, out=out, resume=stage == "resumed")
 x = gather(problem.structure, found.elements)
 if mesh.comm.rank == 0:
