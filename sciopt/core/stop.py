@@ -139,8 +139,10 @@ class Plateau(_Combinable):
         values = progress.history.column("value")
         if len(values) <= self.window:
             return None
-        recent = values[-self.window :][progress.history.column("accepted")[-self.window :] > 0.0]
-        values[progress.history.column("violation") > FEASIBLE] = np.inf
+        infeasible = progress.history.column("violation") > FEASIBLE
+        counted = (progress.history.column("accepted") > 0.0) & ~infeasible
+        recent = values[-self.window :][counted[-self.window :]]
+        values[infeasible] = np.inf
         best = np.minimum.accumulate(values)
         if not np.isfinite(best[-1 - self.window]):
             return None
