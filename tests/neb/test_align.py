@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms, FixCartesian
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
@@ -139,6 +139,7 @@ def test_many_configurations_at_once():
 
 
 @given(seed=seeds)
+@example(seed=1066)
 @settings(max_examples=40, deadline=None)
 def test_unwrap_finds_the_nearest_image(seed):
     rng = np.random.default_rng(seed)
@@ -148,7 +149,8 @@ def test_unwrap_finds_the_nearest_image(seed):
     initial, final = atoms.positions.ravel(), rng.normal(scale=4.0, size=15)
     near, moved = unwrap(initial, final, coordinates)
 
-    span = [range(-6, 7) if periodic else (0,) for periodic in pbc]
+    # Wide: in a flat cell the nearest image may be many cells away.
+    span = [range(-14, 15) if periodic else (0,) for periodic in pbc]
     shifts = np.array(list(itertools.product(*span))) @ np.asarray(atoms.cell)
     ways = (final - initial).reshape(5, 1, 3) + shifts
     np.testing.assert_allclose(moved, np.linalg.norm(ways, axis=2).min(axis=1), atol=1e-9)
