@@ -26,8 +26,11 @@ __all__ = ["Corrected", "CorrectedProcess", "Emulator"]
 log = logging.getLogger("sciopt")
 
 _NOISE = 1e-4  # eV and eV/Å: a cheap calculator that is not converged further is not worth asking
-# Observations the emulator keeps: those nearest to the band.
-_KEPT = 60
+# Observations the emulator keeps, those nearest to the band, once there are more than `_MOST`: after losing some, the
+# covariance has to be factorised anew.
+_KEPT, _MOST = 60, 75
+# Growth of the observations after which hyperparameters are searched for again.
+_GROWN = 1.2
 # Deviations of the emulated force (eV/Å) and energy (eV) from which on the prior itself is asked.
 _UNSURE = (0.02, 0.005)
 
@@ -48,6 +51,7 @@ class Emulator:
     process: Learner
     data: Observations = field(init=False)
     _posterior: Surrogate | None = field(default=None, init=False)
+    _searched: int = field(default=0, init=False)
     _failures: dict[bytes, str] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -80,7 +84,7 @@ class Emulator:
             energies[failed], forces[failed] = self.posterior().predict(X[failed])
         return energies, forces
 
-    def _ask(self, x: Array) -> tuple[float, Array]:
+    def _ask(self, x: Array, needed: bool = False) -> tuple[float, Array]:
         if x.tobytes() in self._failures:
             raise EvaluationFailed(self._failures[x.tobytes()])
         known = self.evaluator.known(x)
@@ -93,28 +97,36 @@ class Emulator:
             self._failures[x.tobytes()] = str(failure)
             log.warning("the prior failed (%s); its emulation is used there", failure)
             raise
-        if not (self.data.X == x).all(axis=1).any():
+        # What was dropped comes back only where the emulation turns out to need it.
+        if (known is None or needed) and not (self.data.X == x).all(axis=1).any():
             self.data = self.data.add(x, answer.energy, answer.force, _NOISE, _NOISE)
         return answer.energy, answer.force
 
     def posterior(self) -> Surrogate:
         """The emulation as it stands."""
         if self._posterior is None or self._posterior.data is not self.data:
-            self._posterior = self.process.fit(self.data, self._posterior)
+            grown = len(self.data) >= _GROWN * self._searched
+            self._posterior = self.process.fit(self.data, self._posterior, grown)
+            if grown:
+                self._searched = len(self.data)
         return self._posterior
 
     def improve(self, X: Array) -> bool:
         """Ask the prior at those of X (B, n) where its emulation is unsure; whether there were any."""
         emulated = self.posterior()
-        deviations = np.sqrt((emulated.force_deviations(X).reshape(len(X), -1) ** 2).max(axis=1) * 3.0)
-        unsure = (deviations > _UNSURE[0]) | (emulated.energy_deviations(X) > _UNSURE[1])
+        unsure = emulated.energy_deviations(X) > _UNSURE[1]
+        rest = np.flatnonzero(~unsure)
+        if rest.size:
+            # They cost more, and where those of energies are large nobody needs them.
+            deviations = np.sqrt((emulated.force_deviations(X[rest]) ** 2).max(axis=1) * 3.0)
+            unsure[rest] = deviations > _UNSURE[0]
         before = len(self.data)
         for x in X[unsure]:
             try:
-                self._ask(x)
+                self._ask(x, needed=True)
             except EvaluationFailed:
                 continue
-        if len(self.data) > _KEPT:
+        if len(self.data) > _MOST:
             distance = np.abs(self.data.X[:, None] - X[None]).max(axis=2).min(axis=1)
             kept = np.sort(np.argsort(distance)[:_KEPT])
             self.data = self.data.take(kept)

@@ -170,7 +170,9 @@ class GaussianProcess:
         others = tuple(
             one for one in (cache | trained).values() if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO)
         )
-        if abs(np.log(found / variance)) > (0.0 if earlier is None else np.log(_DRIFT)):
+        # Where it was found before it is near enough, whichever observations have gone since.
+        found_before = previous is not None and (earlier is not None or previous.process is self)
+        if abs(np.log(found / variance)) > (np.log(_DRIFT) if found_before else 0.0):
             best, others = train(geometry, data, self.radial, length, found, None), ()
         solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
         return Posterior(self, data, length, found, solution)

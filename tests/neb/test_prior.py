@@ -19,6 +19,7 @@ from sciopt.neb.prior import CorrectedProcess, Emulator
 from sciopt.neb.surrogate_model import path_model
 from sciopt.problems import path_problem
 from sciopt.surrogate.data import Observations
+from sciopt.surrogate.process import GaussianProcess
 
 FMAX = 0.05
 
@@ -186,6 +187,40 @@ def test_an_emulator_asks_once_and_only_where_it_is_unsure(hop: Any, counting: A
     # Sure of itself, it is right.
     predicted = emulated.posterior().predict(X)[0]
     assert np.abs(predicted - emulated.exactly(X)[0]).max() < 0.02
+
+
+def test_an_emulator_forgets_what_is_far_away(hop: Any, counting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sciopt.neb.prior._KEPT", 4)
+    monkeypatch.setattr("sciopt.neb.prior._MOST", 6)
+    book = counting(EMT)
+    emulated, X = emulator(hop, book)
+    known = emulated.exactly(X)
+    assert len(emulated.data) == book.calls == 7
+    assert emulated.improve(X[:2])
+    kept = emulated.data
+    np.testing.assert_array_equal(kept.X, X[:4])
+    # What is known is told, and neither calculated nor learned again; it comes back where it is missed.
+    np.testing.assert_array_equal(emulated.exactly(X)[1], known[1])
+    assert emulated.data is kept
+    assert emulated.improve(X[4:])
+    assert (emulated.data.X == X[6]).all(axis=1).any()
+    assert book.calls == 7
+
+
+def test_an_emulator_searches_for_hyperparameters_where_it_has_grown(hop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    searched: list[int] = []
+    fit = GaussianProcess.fit
+
+    def noted(self: Any, data: Any, previous: Any = None, optimize: bool = True, start: Any = None) -> Any:
+        searched.extend([len(data)] * optimize)
+        return fit(self, data, previous, optimize, start)
+
+    monkeypatch.setattr(GaussianProcess, "fit", noted)
+    emulated, X = emulator(hop, EMT)
+    for count in range(2, 14):
+        emulated.exactly(np.linspace(X[0], X[-1], 14)[:count])
+        emulated.posterior()
+    assert searched == [2, 3, 4, 5, 6, 8, 10, 12]
 
 
 def test_a_failure_is_not_asked_for_again(hop: Any, counting: Any) -> None:

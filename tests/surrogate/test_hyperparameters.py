@@ -95,6 +95,21 @@ def test_a_posterior_of_other_observations_lends_hyperparameters_only(system, sa
     assert found.predict(data.X)[0] == pytest.approx(fresh.predict(data.X)[0], abs=5e-3)
 
 
+def test_noise_is_set_anew_only_where_the_variance_has_moved(system, sample):
+    """Noise is relative to the signal variance: within a factor of 1.4 the earlier one is near enough."""
+    process = GaussianProcess(system.features, length=0.5)
+    earlier = process.fit(sample(system, 8), optimize=False)
+    fewer = earlier.data.take(np.arange(1, 8))
+    alone = process.fit(fewer, optimize=False).variance
+    for off, near in ((1.1, True), (30.0, False)):
+        known = replace(earlier, variance=off * alone)
+        found = process.fit(fewer, known, optimize=False)
+        assert (found.solution.trained.variance == known.variance) is near
+        assert abs(np.log(found.solution.trained.variance / found.variance)) < np.log(1.4)
+    other = replace(process, kernel="matern72").fit(fewer, earlier, optimize=False)
+    assert other.solution.trained.variance == other.variance
+
+
 def test_refused():
     with pytest.raises(InputError, match="unknown kernel 'rbf'; known are se, matern52"):
         GaussianProcess(Cartesian(2), "rbf")
