@@ -98,7 +98,7 @@ def test_a_posterior_of_other_observations_lends_hyperparameters_only(system, sa
 def test_noise_is_set_anew_only_where_the_variance_has_moved(system, sample):
     """Noise is relative to the signal variance: within a factor of 1.4 the earlier one is near enough."""
     process = GaussianProcess(system.features, length=0.5)
-    earlier = process.fit(sample(system, 8), optimize=False)
+    earlier = process.fit(sample(system, 8, energy_noise=1e-7, force_noise=1e-7), optimize=False)
     fewer = earlier.data.take(np.arange(1, 8))
     alone = process.fit(fewer, optimize=False).variance
     for off, near in ((1.1, True), (30.0, False)):
