@@ -14,10 +14,13 @@ from scipy.linalg.lapack import dpotrf
 if TYPE_CHECKING:
     from sciopt.core.types import Array
 
-__all__ = ["JITTER", "Factor", "factorised"]
+__all__ = ["JITTER", "MORE_NOISE", "Factor", "factorised"]
 
 JITTER = 1e-10
 """Least noise, relative to the unit variance of a kernel."""
+# Nearly equal configurations make a covariance singular; more noise is the honest reading of them.
+MORE_NOISE = (0.0, *(10.0**exponent for exponent in range(-9, -2)))
+"""What is added to it, one after the other, where a covariance is not positive definite."""
 
 
 class _Panel(NamedTuple):
@@ -115,8 +118,7 @@ def factorised(build: Callable[[], Array], noise: Array) -> Factor:
     LinAlgError
         If the covariance is not one, even with a lot more noise.
     """
-    # Nearly equal configurations; more noise is the honest reading of them.
-    for more in (0.0, *(10.0**exponent for exponent in range(-9, -2))):
+    for more in MORE_NOISE:
         K = build()
         np.einsum("ii->i", K)[:] += noise + more
         factor = Factor.of(K)

@@ -7,17 +7,20 @@ Gaussian process inference with derivatives, ICML, doi 10.48550/arXiv.2102.07542
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_solve, solve_triangular
+from scipy.linalg import LinAlgError, cho_solve, solve_triangular
 
 from sciopt.surrogate.covariance import Geometry, covariance, energy_columns, squared_distances
-from sciopt.surrogate.factor import JITTER, Factor, factorised
+from sciopt.surrogate.factor import JITTER, MORE_NOISE, Factor
+from sciopt.surrogate.nested import Nested
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from sciopt.core.types import Array
     from sciopt.surrogate.data import Observations
     from sciopt.surrogate.features import FeatureValues
@@ -26,10 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["FixedMetric", "Frame", "Metric", "Told"]
 
 # Configurations whose J^T J are averaged; a floor under the eigenvalues relative to their mean; most rows of the dense
-# part, N (m+1). They decide how many iterations the exact equations take, not what they are solved to.
+# part, N (m+1), while it grows, and of one that is made anew every time. They decide how many iterations the exact
+# equations take, not what they are solved to.
 _AVERAGED = 4
 _FLOOR = 1e-2
-_ROWS = 2500
+_GROWING, _ROWS = 5000, 2500
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +80,14 @@ class Frame:
     ----------
     metric
         Theirs.
+    X
+        (N, n) the data.
     center
-        (n,) mean of the data.
+        (n,) the origin.
     span
         (n, m) orthonormal basis of the differences of the data, as far as it is treated densely.
+    seen
+        (m,) the first of the data that leads into each direction, ascending.
     inside
         (N, m) the data in that basis.
     pulled
@@ -87,8 +95,10 @@ class Frame:
     """
 
     metric: Metric
+    X: Array
     center: Array
     span: Array
+    seen: NDArray[np.intp]
     inside: Array
     pulled: Array
 
@@ -96,17 +106,68 @@ class Frame:
     def of(cls, values: FeatureValues, X: Array, earlier: Frame | None = None) -> Frame:
         """The frame of configurations X (N, n), with the values of their features.
 
-        The metric of `earlier` is kept until there are twice as many data.
+        The metric of `earlier` is kept until there are twice as many data, and so are its directions where X continues
+        its data. Every configuration adds the direction in which it leaves the span of those before it. When there are
+        too many of them, the directions in which the data differ most are chosen.
         """
+        n = X.shape[1]
         keep = earlier is not None and len(X) < 2 * earlier.metric.count
         metric = earlier.metric if earlier is not None and keep else Metric.of(values)
+        frame = earlier
+        if frame is None or not keep or not frame.grows or not np.array_equal(X[: len(frame.X)], frame.X):
+            none = np.zeros((n, 0))
+            frame = cls(metric, X[:0], X[0], none, np.zeros(0, dtype=np.intp), np.zeros((0, 0)), none)
+        for x in X[len(frame.X) :]:
+            frame = frame._with(x)
+            if not frame.grows:
+                return cls._chosen(metric, X)
+        return frame
+
+    @property
+    def grows(self) -> bool:
+        """Whether there is room for what the next observation adds."""
+        return self.inside.size + len(self.inside) <= _GROWING
+
+    def continues(self, earlier: Frame) -> bool:
+        """Whether the first of these data are those of `earlier`, in the same directions."""
+        count, size = earlier.inside.shape
+        return (
+            self.metric is earlier.metric
+            and np.array_equal(self.X[:count], earlier.X)
+            and np.array_equal(self.span[:, :size], earlier.span)
+        )
+
+    def _with(self, x: Array) -> Frame:
+        """One configuration more."""
+        z = (x - self.center) @ self.metric.root
+        inside = z @ self.span
+        across = z - self.span @ inside
+        # Once more: what rounding has left of the span is as long as the rest where a configuration is hardly new.
+        more = across @ self.span
+        inside, across = inside + more, across - self.span @ more
+        distance = float(np.linalg.norm(across))
+        span, seen, pulled, known = self.span, self.seen, self.pulled, self.inside
+        if distance > 1e-7 * max(float(np.linalg.norm(z)), 1e-9):
+            unit = across / distance
+            span = np.column_stack([span, unit])
+            seen = np.append(seen, len(known))
+            pulled = np.column_stack([pulled, solve_triangular(self.metric.root, unit, lower=True, trans=1)])
+            known = np.column_stack([known, np.zeros(len(known))])
+            inside = np.append(inside, distance)
+        return replace(
+            self, X=np.vstack([self.X, x]), span=span, seen=seen, pulled=pulled, inside=np.vstack([known, inside])
+        )
+
+    @classmethod
+    def _chosen(cls, metric: Metric, X: Array) -> Frame:
+        """Directions in which the data differ most."""
         center = X.mean(axis=0)
         Z = (X - center) @ metric.root
         _, sizes, directions = np.linalg.svd(Z, full_matrices=False)
         kept = min(int((sizes > 1e-7 * max(sizes[0], 1e-9)).sum()), max(_ROWS // len(X) - 1, 1))
         span = np.ascontiguousarray(directions[:kept].T)
         pulled = solve_triangular(metric.root, span, lower=True, trans=1, check_finite=False)
-        return cls(metric, center, span, Z @ span, np.ascontiguousarray(pulled))
+        return cls(metric, X, center, span, np.zeros(kept, dtype=np.intp), Z @ span, np.ascontiguousarray(pulled))
 
     def geometry(self, outside: int = 0) -> Geometry:
         """The data in the span, and in `outside` more directions that none of them has a part in."""
@@ -162,8 +223,10 @@ class FixedMetric:
     ----------
     frame, kernel, length, variance
         The prior; the noise is relative to `variance`, eV².
+    noise
+        (N, 2) of energies and of force components in the frame.
     inner
-        Factor of energies and forces within the span, configuration by configuration.
+        Factor of energies and forces within the span.
     outer
         Factor of one orthogonal component of the forces.
     """
@@ -172,35 +235,53 @@ class FixedMetric:
     kernel: Kernel
     length: float
     variance: float
-    inner: Factor
+    noise: Array
+    inner: Nested
     outer: Factor
 
     @classmethod
-    def of(cls, frame: Frame, data: Observations, kernel: Kernel, length: float, variance: float) -> FixedMetric:
-        """Factorise."""
-        points = frame.geometry()
-        forces = data.force_noise**2 / frame.metric.stretch / variance + JITTER
-        noise = np.repeat(forces[:, None], points.rows.shape[1], axis=1)
-        noise[:, 0] = data.energy_noise**2 / variance + JITTER
-        s = squared_distances(points.phi, points.phi)
-        return cls(
-            frame,
-            kernel,
-            length,
-            variance,
-            factorised(lambda: covariance(points, points, kernel, length), noise.ravel()),
-            factorised(lambda: kernel.radial(s, length).a, forces),
-        )
+    def of(
+        cls,
+        frame: Frame,
+        data: Observations,
+        kernel: Kernel,
+        length: float,
+        variance: float,
+        earlier: FixedMetric | None = None,
+    ) -> FixedMetric:
+        """Factorise; `earlier`, of the first observations with the same hyperparameters, is continued.
+
+        Raises
+        ------
+        LinAlgError
+            If the covariance is not one, even with a lot more noise.
+        """
+        noise = np.column_stack([data.energy_noise**2, data.force_noise**2 / frame.metric.stretch]) / variance + JITTER
+        radial = kernel.radial(squared_distances(frame.inside, frame.inside), length)
+        panels: tuple[Array, ...] = ()
+        if earlier is not None and (kernel, length) == (earlier.kernel, earlier.length):
+            same = np.array_equal(noise[: len(earlier.noise)], earlier.noise)
+            panels = earlier.inner.panels if same and frame.continues(earlier.frame) else ()
+        for known, more in ((panels, 0.0), *(((), more) for more in MORE_NOISE)):
+            outer = Factor.of(radial.a + np.diag(noise[:, 1] + more))
+            if outer is None:
+                continue
+            # The factor of a leading block is the leading block of the factor.
+            corner = np.ascontiguousarray(outer.panels[0].corner.T)
+            inner = Nested.of(frame.inside, frame.seen, radial, corner, noise + more, known)
+            if inner is not None:
+                return cls(frame, kernel, length, variance, noise + more, inner, outer)
+        raise LinAlgError("the covariance of the observations is not positive definite, even with a noise of 1e-3")
 
     def solve(self, y: Array) -> Array:
         """(N, n+1) energies and forces to their weights, ``K^-1 y``."""
         frame, forces = self.frame, y[:, 1:]
         inside = forces @ frame.pulled
-        inner = self.inner.solve(np.column_stack([y[:, 0], inside]).reshape(-1, 1)).reshape(len(y), -1)
+        inner = self.inner.solve(np.column_stack([y[:, 0], inside]))
         # With F = R^-1 forces: R^-T (outer^-1 F (1 - Q Q^T) + inner Q^T), multiplied out.
         weights = np.empty_like(y)
         weights[:, 0] = inner[:, 0]
-        weights[:, 1:] = self.outer.solve(forces @ frame.metric.inverse)
+        weights[:, 1:] = self.outer.solve(forces) @ frame.metric.inverse
         weights[:, 1:] += (inner[:, 1:] - self.outer.solve(inside)) @ frame.pulled.T
         return weights
 

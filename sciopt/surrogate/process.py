@@ -185,21 +185,26 @@ class GaussianProcess:
         values, y = self.features.at(data.X), np.column_stack([data.energies, data.forces])
         known = previous is not None and previous.process.features is self.features
         earlier = previous.solution if previous is not None and known else None
-        frame = Frame.of(values, data.X, earlier.fixed.frame if isinstance(earlier, StructuredSolution) else None)
+        before, cache = None, {}
+        if isinstance(earlier, StructuredSolution):
+            before, cache = earlier.fixed.frame, {one.length: one for one in (earlier.fixed, *earlier.others)}
+            if abs(np.log(variance / earlier.fixed.variance)) <= np.log(_DRIFT):
+                # What the noise is relative to need not be better than that, and stays what factors were made with.
+                variance = earlier.fixed.variance
+        frame = Frame.of(values, data.X, before)
         told = Told.of(frame, data)
-        tried: dict[float, tuple[float, float]] = {}
+        tried: dict[float, FixedMetric] = {}
 
-        def evidence(length: float) -> float:
+        def at(length: float) -> FixedMetric:
             if length not in tried:
-                fixed = FixedMetric.of(frame, data, self.radial, length, variance)
-                tried[length] = fixed.evidence(told, self.constant)
-            return tried[length][0]
+                tried[length] = FixedMetric.of(frame, data, self.radial, length, variance, cache.get(length))
+            return tried[length]
 
         if optimize:
-            length = self._search(evidence, length)
+            length = self._search(lambda length: at(length).evidence(told, self.constant)[0], length)
         if previous is None:
-            evidence(length)
-            variance = self._clipped(tried[length][1])
+            variance = self._clipped(at(length).evidence(told, self.constant)[1])
+            tried.clear()
         affordable = len(data) * (self.features.rank + 1) <= _AFFORDABLE
         if affordable and isinstance(earlier, DenseSolution):
             # Iterations have stalled before, or rows were fewer: what is factorised is continued.
@@ -208,13 +213,14 @@ class GaussianProcess:
         if previous is not None and earlier is not None and data.continues(previous.data):
             weights[: len(previous.data)] = np.column_stack([earlier.energy_weights, earlier.force_weights])
 
-        def solve(data: Observations, variance: float, weights: Array) -> tuple[StructuredSolution, float]:
-            fixed = FixedMetric.of(frame, data, self.radial, length, variance)
+        def solve(fixed: FixedMetric, data: Observations, weights: Array) -> tuple[StructuredSolution, float]:
             solved = solve_structured(values, data, fixed, weights, self.constant)
+            near = (one for one in (cache | tried).values() if one.variance == fixed.variance)
+            others = tuple(one for one in near if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO))
             found = self._clipped(float(np.vdot(solved.weights, y)) / y.size)
-            return StructuredSolution(solved, fixed), found
+            return StructuredSolution(solved, fixed, others), found
 
-        solution, found = solve(data, variance, weights)
+        solution, found = solve(at(length), data, weights)
         believed = data
         if not solution.converged:
             stalled = f"the surrogate's equations ({y.size} rows) stalled after {solution.iterations} iterations"
@@ -223,9 +229,11 @@ class GaussianProcess:
                 return self._fit_dense(data, previous, False, length)
             _LOG.warning("%s: forces are taken to be %g times as noisy", stalled, _NOISIER)
             believed = replace(data, force_noise=_NOISIER * data.force_noise)
-            solution, found = solve(believed, variance, solution.solved.weights)
+            fixed = FixedMetric.of(frame, believed, self.radial, length, variance)
+            solution, found = solve(fixed, believed, solution.solved.weights)
         if abs(np.log(found / variance)) > np.log(_DRIFT):
-            better, new = solve(believed, found, solution.solved.weights)
+            fixed = FixedMetric.of(frame, believed, self.radial, length, found)
+            better, new = solve(fixed, believed, solution.solved.weights)
             solution, found = (better, new) if better.converged else (solution, found)
         return Posterior(self, data, length, found, solution)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from scipy.linalg.blas import dgemm
 
 from sciopt.surrogate.covariance import squared_distances
-from sciopt.surrogate.expansion import summed
 from sciopt.surrogate.factor import JITTER
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ __all__ = ["StructuredSolution", "conjugate_gradients", "covariance_product", "s
 
 # Largest residuals of an energy (eV) and of a force (eV per unit of x), and iterations after which to give up.
 _TOLERANCE = (5e-5, 3e-4)
+# Energies are what converges last. They need not be solved better than this part of their standard error, at most this
+# many eV.
+_SHARE, _MOST = 0.3, 3e-4
 _ITERATIONS = 200
 
 
@@ -46,10 +49,14 @@ def covariance_product(values: FeatureValues, data: Observations, fixed: FixedMe
     def product(weights: Array) -> Array:
         pushed = values.push(weights[:, 1:])
         along = phi @ pushed.T - np.einsum("jD,jD->j", phi, pushed)
-        energies, gradients = summed(radial, along, weights[:, 0], phi, np.vstack([phi, pushed]))
+        c = radial.b * along - radial.a * weights[:, 0]
         out = noise * weights
-        out[:, 0] += energies
-        out[:, 1:] -= values.pull(gradients)
+        out[:, 0] += radial.k @ weights[:, 0] - np.einsum("ij,ij->i", radial.a, along)
+        # sum_j c_j (phi - phi_j) - a_j w_j, transposed: two products that are summed in place.
+        c -= np.diag(c.sum(axis=1))
+        slopes = dgemm(-1.0, phi.T, c.T)
+        slopes = dgemm(-1.0, pushed.T, radial.a.T, beta=1.0, c=slopes, overwrite_c=1)
+        out[:, 1:] -= values.pull(slopes.T)
         return out
 
     return product
@@ -128,12 +135,13 @@ class StructuredSolution:
     ----------
     solved
         The solution of the equations.
-    fixed
-        The model in a fixed metric.
+    fixed, others
+        The model in a fixed metric, and those of the length scales that a next search begins with.
     """
 
     solved: Solved
     fixed: FixedMetric
+    others: tuple[FixedMetric, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -182,4 +190,6 @@ def solve_structured(
     if constant:
         # Where a mean is found, weights of energies sum to zero.
         start = start - np.eye(1, y.shape[1]) * start[:, 0].mean()
-    return conjugate_gradients(covariance_product(values, data, fixed), fixed.solve, y, start, constant)
+    known = float(np.clip(_SHARE * data.energy_noise.min(), _TOLERANCE[0], _MOST))
+    product = covariance_product(values, data, fixed)
+    return conjugate_gradients(product, fixed.solve, y, start, constant, (known, _TOLERANCE[1]))
