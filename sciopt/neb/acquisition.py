@@ -23,6 +23,7 @@ _UNCERTAIN = 0.05  # eV: energies less certain than this come before everything 
 _SAME = 0.002  # Å: nearer to a datum nothing new is learned about energies
 _EQUAL = 1e-5  # Å: nor about forces
 _OPEN = 0.25  # of the tolerance: an image whose deviation is smaller needs no audit
+_LEAST_DEVIATION = 1e-6  # eV/Å: nobody is surer than this
 _MOVED = 0.03  # Å: a climbing image that was converged is asked again when it has moved this far
 # Of the standard error of a noisy force component: what is asked of the climbing image and of the others, where that
 # is more than the tolerance. One evaluation leaves an uncertainty of 1.7 on an atom.
@@ -107,18 +108,35 @@ class View:
         """(M,) whether this very configuration has been evaluated; with noisy answers it may be again."""
         return self.distance < (_EQUAL if self.noise == 0.0 else 0.0)
 
-    @cached_property
-    def disputed(self) -> Array:
-        """(M,) as `totals`, with the difference between two surrogates for a further error of the force, eV/Å."""
+    def missed(self, image: int) -> float:
+        """The error of the force at the datum nearest to an image, in deviations, when all other data predict it."""
+        nearest = int(np.argmin(self.model.distances(self.X[image][None], self.data.X)[0]))
+        others = self.data.take(np.arange(len(self.data)) != nearest)
+        known = self.posterior.process.fit(others, self.posterior, optimize=False)
+        x = self.data.X[nearest][None]
+        longest = self.model.coordinates.longest
+        error = float(longest(known.predict(x)[1][0] - self.data.forces[nearest]))
+        return error / max(float(longest(known.force_deviations(x)[0])), _LEAST_DEVIATION)
+
+    def disputed(self, fmax: float) -> Array:
+        """(M,) as `totals`, after a second opinion on what seems certain, eV/Å.
+
+        Where deviations are not negligible beside the tolerance `fmax`, they are multiplied by the error that was made
+        near the image, if that is more than `factor`: surrogates are wrong in places. The difference between two
+        surrogates is a further error.
+        """
         if self.second is None:
             return self.totals
+        deviations = self.deviations.copy()
+        for image in np.flatnonzero(~self.asked & (deviations > _OPEN * fmax)):
+            deviations[image] *= max(1.0, self.missed(int(image)) / self.factor)
         _, forces = self.second().predict(self.X)
         difference = forces - self.relaxed.ev.info["forces"][1:-1]
         tangents = self.relaxed.ev.info["tangents"]
         across = difference - np.einsum("ij,ij->i", difference, tangents)[:, None] * tangents
         longest = self.model.coordinates.longest
         left = longest(self.relaxed.ev.force.reshape(self.X.shape))
-        totals = left + np.hypot(self.deviations, longest(across))
+        totals = left + np.hypot(deviations, longest(across))
         if self.converged:
             totals[self.climbing] = 0.0
         return totals
@@ -223,7 +241,8 @@ def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) 
     excess = view.totals / allowed
     if excess.max() < 1.0 and not taken:
         # What one kernel is sure of, another may doubt.
-        bound, excess = float(view.disputed.max()), view.disputed / allowed
+        disputed = view.disputed(fmax)
+        bound, excess = float(disputed.max()), disputed / allowed
         if np.where(fresh, excess, -1.0).max() >= 1.0:
             return ask(int(np.argmax(np.where(fresh, excess, -1.0))), "audit"), bound
     if excess.max() < 1.0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.linalg.lapack import dpotrf
 
 from sciopt.neb.align import rigid_basis
 from sciopt.neb.recover import through_top
@@ -14,10 +15,15 @@ if TYPE_CHECKING:
     from sciopt.neb.coordinates import Coordinates
     from sciopt.neb.surrogate_model import Surrogate
 
-__all__ = ["elsewhere", "vibrations"]
+__all__ = ["CLEAR", "FLAT", "elsewhere", "pushed", "second_mode", "vibrations"]
 
-# eV/Å²: a second mode this soft is none.
-_CLEAR = 0.3
+CLEAR = 0.3
+"""eV/Å²: a second mode softer than this may be none."""
+FLAT = 0.05
+"""eV/Å²: curvatures nearer to zero have no sign."""
+
+# eV/Å²: far above any curvature; it makes a Hessian convex along one direction.
+_LIFT = 1e3
 # Å: how far the band is pushed along such a mode, and over how many images the push fades.
 _PUSH, _FADE = 0.15, 1.5
 # Points looked at between neighbouring images, and how much higher (eV) the path must be there than at its images.
@@ -36,13 +42,43 @@ def vibrations(hessian: Array, x: Array, coordinates: Coordinates) -> tuple[Arra
     return curvatures, inner.T @ modes
 
 
+def second_mode(hessian: Array, x: Array, tangent: Array, coordinates: Coordinates, least: float) -> Array | None:
+    """(n,) the negative mode of a climbing image x (n,) that is the least like the path; None where there is only one.
+
+    Curvatures above ``-least`` (eV/Å²) do not count.
+    """
+    if _convex_across(hessian, tangent, least):
+        return None
+    curvatures, modes = vibrations(hessian, x, coordinates)
+    negative = np.flatnonzero(curvatures < -least)
+    if len(negative) < 2:
+        return None
+    return np.asarray(modes[:, negative[int(np.argmin(np.abs(tangent @ modes[:, negative])))]])
+
+
+def _convex_across(hessian: Array, tangent: Array, least: float) -> bool:
+    """Whether all curvatures but one are seen to be above ``-least``, in a fraction of the time they take.
+
+    ``H + c + s t t^T`` has no negative eigenvalue only if ``H + c`` has at most one: eigenvalues interlace.
+    """
+    lifted = hessian + _LIFT * np.outer(tangent, tangent)
+    np.einsum("ii->i", lifted)[:] += least
+    return not dpotrf(lifted.T, overwrite_a=1)[1]
+
+
 def elsewhere(
-    surrogate: Surrogate, X: Array, climbing: int | None, tangents: Array, coordinates: Coordinates
+    surrogate: Surrogate,
+    X: Array,
+    climbing: int | None,
+    tangents: Array,
+    coordinates: Coordinates,
+    least: float = CLEAR,
 ) -> Array | None:
     """(M+2, n) where to go on from a band X (M+2, n) that is at rest and should not be; None when nothing speaks so.
 
     A maximum between images means that they have slid past it: a new path is drawn through it. A climbing image with a
-    second negative mode is no saddle: the band is pushed down along that mode, to the side where the energy is lower.
+    second negative mode, of at least ``-least`` (eV/Å²), is no saddle: the band is pushed down along that mode, to the
+    side where the energy is lower.
     """
     hidden = _hidden(surrogate, X, coordinates)
     if hidden is not None:
@@ -50,19 +86,19 @@ def elsewhere(
     if climbing is None:
         return None
     top = X[climbing + 1]
-    curvatures, modes = vibrations(surrogate.hessian(top), top, coordinates)
-    negative = np.flatnonzero(curvatures < -_CLEAR)
-    if len(negative) < 2:
+    mode = second_mode(surrogate.hessian(top), top, tangents[climbing], coordinates, least)
+    if mode is None:
         return None
-    along = np.abs(tangents[climbing] @ modes[:, negative])
-    mode = modes[:, negative[int(np.argmin(along))]]
-    push = _PUSH * mode / coordinates.longest(mode)
-    sides = np.array([top + push, top - push])
-    push = push if np.argmin(surrogate.predict(sides)[0]) == 0 else -push
+    ways = [pushed(X, climbing, sign * mode, coordinates) for sign in (1.0, -1.0)]
+    return ways[int(np.argmin(surrogate.predict(np.array([way[climbing + 1] for way in ways]))[0]))]
+
+
+def pushed(X: Array, climbing: int, mode: Array, coordinates: Coordinates) -> Array:
+    """The band X (M+2, n) with its climbing image moved along `mode` (n,), and its neighbours less and less."""
     fade = np.exp(-(((np.arange(len(X) - 2) - climbing) / _FADE) ** 2))
-    pushed = X.copy()
-    pushed[1:-1] += fade[:, None] * push
-    return pushed
+    moved = X.copy()
+    moved[1:-1] += _PUSH * fade[:, None] * mode / coordinates.longest(mode)
+    return moved
 
 
 def _hidden(surrogate: Surrogate, X: Array, coordinates: Coordinates) -> Array | None:

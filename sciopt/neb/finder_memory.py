@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sciopt.neb.surrogate_model import PathModel
     from sciopt.surrogate.data import Observations
 
-__all__ = ["Memory", "calibration", "observed", "prediction_quality", "taken"]
+__all__ = ["Memory", "calibration", "observed", "prediction_quality", "taken", "taken_back"]
 
 # Chosen on the problems marked `tuned`.
 _ENERGY_NOISE, _FORCE_NOISE = 1e-3, 1e-3  # eV and eV/Å: what electronic-structure codes converge to
@@ -25,7 +25,6 @@ _STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those o
 _DOUBT = (0.01, 0.03)  # of such a force, its standard error
 _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
 _KEEP_RATIOS = 6
-_MOST_CALIBRATION = 1.5  # times the least
 _NOISY_FACTOR = 2.0
 # Of what an audit allows: an error that needs no audit of its own.
 _CLEARLY = 0.5
@@ -70,6 +69,8 @@ class Memory(NamedTuple):
         How often the band was sent on from a place where it should not be at rest.
     claim
         What is certified: empty, ``"saddle"``, ``"band"`` or ``"strict"``.
+    before
+        (M+2, n) the band before it was last relaxed on the surrogate, Å.
     lessons
         What was expected of every evaluation, and what came.
     """
@@ -95,6 +96,7 @@ class Memory(NamedTuple):
     frozen: bool = False
     escapes: int = 0
     claim: str = ""
+    before: Array | None = None
     lessons: tuple[Lesson, ...] = ()
 
 
@@ -157,10 +159,23 @@ def taken(memory: Memory, ev: Evaluation, trust: float, model: PathModel, fmax: 
     return memory._replace(data=data, ratios=ratios, audits=audits, top=top, X=X, lessons=lessons)
 
 
+def taken_back(memory: Memory, energies: Array) -> Memory:
+    """Back to the band before it was last relaxed, where some of the answers' `energies` (b,) are far above (eV).
+
+    The surrogate has led the band astray, up a wall or towards another reaction: it goes on from where it was, and
+    knows better. An answer below what was expected is no wall, and one that had to be asked for elsewhere, because the
+    calculation failed, says that the band has to leave. A band whose saddle is known stays.
+    """
+    above = energies - memory.energies > _BAD[0]
+    if memory.top is not None or memory.before is None or not above.any():
+        return memory
+    return memory._replace(X=memory.before)
+
+
 def calibration(ratios: tuple[float, ...], least: float, noise: float = 0.0) -> float:
     """By how much deviations of forces are multiplied: the second largest of the last errors in their units.
 
-    Clipped to [least, 1.5 least]. With noisy forces errors do not tell, and it is 2.
+    At least `least`. With noisy forces errors do not tell, and it is 2.
 
     Examples
     --------
@@ -172,7 +187,7 @@ def calibration(ratios: tuple[float, ...], least: float, noise: float = 0.0) -> 
     if not ratios:
         return least
     ordered = sorted(ratios)
-    return float(np.clip(ordered[-1] if len(ordered) < 3 else ordered[-2], least, _MOST_CALIBRATION * least))
+    return float(max(ordered[-1] if len(ordered) < 3 else ordered[-2], least))
 
 
 def prediction_quality(state: State, ev: Evaluation, space: Space) -> float:

@@ -13,6 +13,7 @@ from sciopt.core.errors import EvaluationFailed
 from sciopt.core.method import StepMethod
 from sciopt.neb.band import highest
 from sciopt.neb.configurations import Configurations, ConfigurationSpace, pulled
+from sciopt.neb.escape import FLAT, pushed, second_mode
 from sciopt.neb.finder_answer import certified_band
 from sciopt.neb.finder_stop import Certified
 from sciopt.neb.handover import informed, stored_observations
@@ -48,8 +49,6 @@ _SPRING = 1.0
 _STEP_MOLECULE, _STEP_SOLID = 0.1, 0.2
 # Evaluations per image after which the finder gives up.
 _PATIENCE = 8
-# eV/Å²: curvatures nearer to zero have no sign.
-_FLAT = 0.05
 # Of the tolerance: how far the path is converged on a prior.
 _ON_PRIOR = 2.0
 _STAGES = ("gp", "gp again")
@@ -113,8 +112,11 @@ class FinderSearch(Search):
             if lost and not self._plain and self._left() >= len(first) - 2:
                 # What would have been done without a surrogate is still there.
                 why = after.reason.message if checked is None else checked.message
-                log.warning("%s; the image-wise band begins again on the initial path", why)
-                self.band, self._plain, self.check = first, True, asked
+                aside = None if checked is None else self._aside(after, checked)
+                where = "the initial path" if aside is None else "a path beside it"
+                log.warning("%s; the image-wise band begins again on %s", why, where)
+                self.band, self._plain = (first if aside is None else aside), True
+                self.check = asked if aside is None else self.check
                 if self.folder is not None:
                     # A new beginning, not the stage an earlier session had reached.
                     self.folder.resume = False
@@ -133,6 +135,7 @@ class FinderSearch(Search):
         """The finder's result, after another path where it gets nowhere on the first."""
         data: Observations | None = None
         result: Result | None = None
+        first = self.band
         for name in stages:
             try:
                 result = self._find(name, law, data)
@@ -145,11 +148,23 @@ class FinderSearch(Search):
                 break
             if name != stages[-1]:
                 log.warning("%s; trying another path", result.reason.message)
-            data = result.state.memory.data
-            info = result.evaluation.info
-            self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
+            data, info = result.state.memory.data, result.evaluation.info
+            # A band that has found no saddle may have left for another reaction: with what it has learned, the path
+            # that was asked for is the better beginning, if it can be calculated at all.
+            self.band = first
+            if result.state.memory.top is not None or result.reason.kind == "failed":
+                self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
         assert result is not None
         return result
+
+    def _aside(self, result: Result, checked: SaddleCheck) -> Array | None:
+        """The band pushed along the second mode of what was measured to be no saddle; None where it is one."""
+        saddle, info, climbing = checked.saddle, result.evaluation.info, result.evaluation.info["climbing"]
+        if not saddle.measured or climbing is None:
+            return None
+        tangent, coordinates = info["tangents"][climbing], self.ends.coordinates
+        mode = second_mode(saddle.hessian, saddle.x, tangent, coordinates, FLAT)
+        return None if mode is None else pushed(info["X"], climbing, mode, coordinates)
 
     def _verify(self, result: Result, search: bool) -> tuple[Result, SaddleCheck | None]:
         verified, checked = super()._verify(result, search)
@@ -291,7 +306,7 @@ class FinderSearch(Search):
         evaluation = certified_band(finder, result.state.memory, law)
         curvatures = evaluation.info["curvatures"]
         if curvatures is not None and result.converged:
-            count = int(np.count_nonzero(curvatures < -_FLAT))
+            count = int(np.count_nonzero(curvatures < -FLAT))
             modes = "one negative mode" if count == 1 else f"{count} negative modes"
             seen = f"the surrogate sees {modes} (lowest curvature {curvatures[0]:.2g} eV/Å²)"
             if count != 1:

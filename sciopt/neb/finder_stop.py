@@ -17,6 +17,8 @@ __all__ = ["Certified"]
 
 # Evaluations in a row at the smallest trust region after which the finder gives up.
 _PINCHED = 12
+# Times the evaluations it may take once its saddle is known, when all that is left are the other images.
+_KNOWN = 1.5
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Certified:
     fmax
         Tolerance, eV/Å, for the sentence.
     most
-        Evaluations after which it is time for something else.
+        Evaluations after which it is time for something else, where no saddle is known.
     """
 
     fmax: float
@@ -42,10 +44,11 @@ class Certified:
         if memory.pinched > _PINCHED:
             message = f"the surrogate mispredicted too often: {memory.pinched} evaluations at its smallest trust region"
             return Reason("stagnation", message, False)
-        if len(memory.lessons) + 2 > self.most:
+        most = self.most if memory.top is None else _KNOWN * self.most
+        if len(memory.lessons) + 2 > most:
             return Reason("stagnation", f"no certificate after {len(memory.lessons)} evaluations", False)
         if not memory.picks:
-            return Reason("stagnation", "every image was evaluated where it is, and they do not come to rest", False)
+            return Reason("stagnation", "nothing is left to ask, and the band is not at rest on a path", False)
         return None
 
 

@@ -20,8 +20,8 @@ from sciopt.core.control import Adaptive
 from sciopt.core.method import State
 from sciopt.neb.acquisition import View, next_images
 from sciopt.neb.band import BandLaw, band_force
-from sciopt.neb.escape import elsewhere
-from sciopt.neb.finder_memory import Memory, calibration, observed, prediction_quality, taken
+from sciopt.neb.escape import CLEAR, FLAT, elsewhere, second_mode
+from sciopt.neb.finder_memory import Memory, calibration, observed, prediction_quality, taken, taken_back
 from sciopt.neb.prior import Corrected
 from sciopt.neb.surrogate_band import Relaxed, SurrogateBand, relax_band
 from sciopt.surrogate.data import Observations
@@ -123,6 +123,9 @@ class PathFinder:
     def advance(self, state: State, ev: Evaluation) -> State:
         limit = self.control.judge(state, ev, self.space).limit
         memory = self._taken(state.memory, ev, float(state.limit.size))
+        if float(limit.size) < float(state.limit.size):
+            # `taken` keeps what had been expected of these answers.
+            memory = taken_back(memory, ev.info["energies"])
         pinched = memory.pinched + 1 if float(limit.size) <= self.control.least else 0
         return self._ask(ev, memory._replace(pinched=pinched), limit, state.accepted + 1)
 
@@ -163,6 +166,7 @@ class PathFinder:
 
     def _ask(self, ev: Evaluation, memory: Memory, limit: Limit, accepted: int) -> State:
         """Fit, relax, and decide what to ask for."""
+        memory = memory._replace(before=memory.X)
         posterior = self.posterior(memory)
         if memory.frozen:
             memory, unknown = self._verified(memory)
@@ -181,7 +185,9 @@ class PathFinder:
             if memory.escapes >= _ESCAPES or any(why in ("trust", "energy", "climbing") for _, why in plan.picks):
                 break
             rest = relaxed.ev.info
-            X = elsewhere(posterior, rest["X"], rest["climbing"], rest["tangents"], self.model.coordinates)
+            # Before anything is claimed, a soft second mode is looked at as well.
+            least = CLEAR if plan.picks else FLAT
+            X = elsewhere(posterior, rest["X"], rest["climbing"], rest["tangents"], self.model.coordinates, least)
             if X is None:
                 break
             escapes = memory.escapes + 1
@@ -200,11 +206,12 @@ class PathFinder:
         )
         picks = plan.picks
         if not picks:
-            memory = self._claim(memory, relaxed, plan.complete)
+            astray = self._astray(posterior, relaxed)
+            memory = self._claim(memory, relaxed, plan.complete and not astray)
             if memory.frozen:
                 memory, unknown = self._verified(memory)
                 picks = tuple((image, "strict") for image in unknown)
-            elif not memory.claim and view.distance.max() > 0.0:
+            elif not (memory.claim or astray) and view.distance.max() > 0.0:
                 # Everything looks certain, but the band has not come to rest: ask where it differs most from the data.
                 picks = ((int(np.argmax(view.distance)), "force"),)
         return self._asked(ev, memory, posterior, picks, limit, accepted)
@@ -237,11 +244,11 @@ class PathFinder:
         return posterior, relaxed, memory
 
     def _relax(self, posterior: Surrogate, memory: Memory, trust: float) -> tuple[Relaxed, Memory]:
-        pinned = None
-        if memory.top is not None and memory.climbing is not None:
+        pinned, top = None, memory.top
+        if top is not None and memory.climbing is not None:
             pinned = memory.climbing
             X = memory.X.copy()
-            X[pinned + 1] = memory.top
+            X[pinned + 1] = top
             memory = memory._replace(X=X)
         first, last = self.ends
         energies = (first.energy, last.energy)
@@ -265,7 +272,23 @@ class PathFinder:
         if pinned is not None and relaxed.ev.info["climbing"] != pinned:
             # Another image has overtaken the one that was converged.
             memory = memory._replace(top=None)
+        elif top is not None and pinned is not None:
+            at = int(np.argmin(np.abs(memory.data.X - top).max(axis=1)))
+            if self._climbed(memory.data.forces[at], relaxed.ev.info["tangents"][pinned]) >= self.fmax:
+                # The path has turned around its saddle, which is not good enough for this path.
+                return self._relax(posterior, memory._replace(top=None, X=relaxed.ev.info["X"]), trust)
         return relaxed, self._recognised(relaxed, memory)
+
+    def _climbed(self, force: Array, tangent: Array) -> Array:
+        """Largest force on an atom (eV/Å) of forces (..., n) on a climbing image, of its band force where that counts.
+
+        Turning the force around along the path changes how it is shared among the atoms.
+        """
+        longest = self.model.coordinates.longest
+        if self.certify == "saddle":
+            return longest(force)
+        turned = force - 2.0 * (force @ tangent)[..., None] * tangent
+        return np.maximum(longest(force), longest(turned))
 
     def _recognised(self, relaxed: Relaxed, memory: Memory) -> Memory:
         """An image that was evaluated for another reason may turn out to be the saddle."""
@@ -274,8 +297,17 @@ class PathFinder:
             return memory
         data = memory.data
         near = self.model.distances(relaxed.ev.info["X"][climbing + 1][None], data.X)[0]
-        fit = np.flatnonzero((near < _STANDS) & (self.model.coordinates.longest(data.forces) < self.fmax))
+        forces = self._climbed(data.forces, relaxed.ev.info["tangents"][climbing])
+        fit = np.flatnonzero((near < _STANDS) & (forces < self.fmax))
         return memory._replace(top=data.X[fit[np.argmin(near[fit])]]) if fit.size else memory
+
+    def _astray(self, posterior: Surrogate, relaxed: Relaxed) -> bool:
+        """Whether the climbing image has two clearly negative modes, however often the band was sent on from there."""
+        info, climbing = relaxed.ev.info, relaxed.ev.info["climbing"]
+        if climbing is None:
+            return False
+        x, tangent = info["X"][climbing + 1], info["tangents"][climbing]
+        return second_mode(posterior.hessian(x), x, tangent, self.model.coordinates, CLEAR) is not None
 
     def _claim(self, memory: Memory, relaxed: Relaxed, complete: bool) -> Memory:
         """What can be claimed now that nothing is left to ask."""

@@ -14,6 +14,7 @@ from ase.constraints import FixAtoms, FixCartesian
 from ase.optimize import BFGS
 
 from sciopt.problems import Planar, muller_brown, path_problem
+from sciopt.problems.potentials import PlanarSurface
 
 
 class System(NamedTuple):
@@ -62,6 +63,16 @@ def counting() -> type[Counting]:
 
 def _planar(x: float, y: float) -> Atoms:
     return Atoms("H", [[x, y, 0.0]], constraint=FixCartesian([0], mask=(False, False, True)))
+
+
+@pytest.fixture
+def planar() -> Callable[..., System]:
+    """Makes a system of one particle on a surface, between two points; the barrier is not known."""
+
+    def make(surface: PlanarSurface, initial: tuple[float, float], final: tuple[float, float]) -> System:
+        return System(_planar(*initial), _planar(*final), lambda: Planar(surface, 1.0), np.nan)
+
+    return make
 
 
 @pytest.fixture

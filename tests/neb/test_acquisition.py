@@ -41,6 +41,9 @@ class Told:
     def process(self) -> Any:
         return SimpleNamespace(features=Cartesian(N), fit=lambda data, previous, optimize: replace(self, data=data))
 
+    def predict(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(len(X)), np.zeros(X.shape)
+
     def _at(self, X: np.ndarray, values: np.ndarray) -> np.ndarray:
         rows = [int(np.argmin(np.abs(self.X - x).max(axis=1))) for x in X]
         known = [(np.abs(self.data.X - x).max(axis=1) < 1e-9).any() for x in X]
@@ -129,6 +132,20 @@ def test_an_audit_is_only_for_what_is_in_doubt() -> None:
     plan = next_images(band.view(), FMAX, 0, "band")
     assert plan.picks == ()
     assert plan.complete
+
+
+def test_an_image_is_as_doubtful_as_what_was_seen_nearest_to_it() -> None:
+    """A surrogate that does not foresee one of its data, given all others, is wrong in that place by as much."""
+    band = Band(top=True, known=(2,), deviations=at(2, 0.001, 0.02))
+    view = band.view()
+    # Next to image 4 (from 0) a force of 0.09 was seen that the others, at 0.02 of deviation, call 0.
+    seen = view.data.add(view.X[4] + [0.05, 0.0, 0.0], 0.0, np.array([0.0, 0.09, 0.0]), 1e-3, 1e-3)
+    view = replace(view, data=seen, posterior=replace(view.posterior, data=seen), second=lambda: view.posterior)
+    assert view.missed(4) == pytest.approx(4.5)
+    assert view.missed(3) == 0.0
+    np.testing.assert_allclose(view.disputed(FMAX), [0.03, 0.03, 0.0, 0.03, 0.1])
+    assert next_images(view, FMAX, 9, "band").picks == ((4, "audit"),)
+    assert next_images(replace(view, second=None), FMAX, 9, "band").complete
 
 
 def test_the_saddle_alone_needs_no_certain_band() -> None:

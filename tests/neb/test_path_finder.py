@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 
+import sciopt.neb.path_finder as path_finder
 from sciopt.bench.path_noise import Noisy
+from sciopt.bench.paths import first_start
 from sciopt.core import run
 from sciopt.neb.band import BandLaw, band_force
 from sciopt.neb.configurations import Configurations, ConfigurationSpace
 from sciopt.neb.coordinates import Coordinates
+from sciopt.neb.finder_memory import Memory, taken_back
 from sciopt.neb.finder_stop import Certified
 from sciopt.neb.images import Images
 from sciopt.neb.methods import band_method
@@ -22,6 +25,7 @@ from sciopt.neb.path_result import PathResult
 from sciopt.neb.setup import Ends, initial_path
 from sciopt.neb.surrogate_model import path_model
 from sciopt.problems import Planar, path_problem
+from sciopt.surrogate.data import Observations
 
 FMAX = 0.05
 TOLERANCE = 0.010  # eV on barriers
@@ -262,3 +266,63 @@ def test_a_path_without_interior_maximum_is_a_band(mueller: Any) -> None:
         energies, forces = truth(found, lambda: Planar(slope, 1.0))
         band = band_force(found.X, energies, forces[1:-1], found.coordinates, BandLaw(1.0))
         assert found.coordinates.longest(band.force.reshape(5, -1)).max() < 0.055
+
+
+def double_wells(x: float, y: float) -> tuple[float, np.ndarray]:
+    """Minima at x = ±1, y = 0; half way on the line between them both curvatures are negative, and E is 1.
+
+    The saddles are at ``y² = 0.4``, where E is 0.84.
+    """
+    gradient = [4.0 * x * (x * x - 1.0) + 4.0 * x * y * y, 4.0 * y * (x * x - 0.4) + 4.0 * y**3]
+    return (x * x - 1.0) ** 2 + 2.0 * y * y * (x * x - 0.4) + y**4, np.array(gradient)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+@pytest.mark.parametrize("certify", ["saddle", "band"])
+def test_a_second_order_saddle_is_left(planar: Any, certify: Any, batch: int) -> None:
+    """By symmetry no force on the straight line ever leads away from it."""
+    wells = planar(double_wells, (-1.0, 0.0), (1.0, 0.0))
+    found = search(wells, path="linear", certify=certify, batch=batch)
+    assert found.converged, found.reason
+    assert "one negative mode" in found.reason
+    assert found.barrier == pytest.approx(0.84, abs=0.002)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_a_second_order_saddle_is_no_answer(planar: Any, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A finder that cannot leave it gives up, and the band that goes on finds out and leaves it."""
+    monkeypatch.setattr(path_finder, "_ESCAPES", 0)
+    wells = planar(double_wells, (-1.0, 0.0), (1.0, 0.0))
+    found = search(wells, path="linear", batch=batch)
+    assert "nothing is left to ask" in found.reason
+    assert found.converged
+    assert found.barrier == pytest.approx(0.84, abs=0.002)
+    assert found.check is not None
+    assert found.check.passed
+
+
+def test_answers_far_above_take_the_band_back() -> None:
+    """Not those below, nor those nobody had expected, nor where the saddle is known."""
+    before, X = np.zeros((4, 3)), np.ones((4, 3))
+    nothing = np.full(2, np.nan)
+    memory = Memory(
+        Observations.none(3), 1.0, 1.0, X, (0, 1), ("trust", "energy"), np.array([1.0, 2.0]), X[:2], nothing
+    )
+    memory = memory._replace(before=before)
+    assert taken_back(memory, np.array([1.0, 2.5])).X is before
+    for energies in ([1.3, 2.3], [-1.0, 2.0], [np.nan, 2.0]):
+        assert taken_back(memory, np.array(energies)).X is X
+    assert taken_back(memory._replace(energies=nothing), np.array([9.0, 9.0])).X is X
+    assert taken_back(memory._replace(top=X[1]), np.array([1.0, 2.5])).X is X
+
+
+@pytest.mark.parametrize("seed", [0, 9, 12])
+def test_the_climbing_image_holds_what_is_claimed_of_the_band(seed: int) -> None:
+    """A force on the saddle just below the tolerance may be above it once it is turned around along the path."""
+    start = first_start("hcn_hnc").bent(seed)
+    found = search(start.problem, path=start.X)
+    energies, forces = truth(found, start.problem.calculator)
+    band = band_force(found.X, energies, forces[1:-1], found.coordinates, BandLaw())
+    assert band.climbing is not None
+    # No surrogate stands between this image and the claim.
+    assert found.coordinates.longest(band.force[band.climbing]) < FMAX + 1e-4
