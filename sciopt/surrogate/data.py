@@ -80,10 +80,15 @@ class Observations:
             np.append(self.force_noise, force_noise),
         )
 
-    def continues(self, earlier: Observations) -> bool:
-        """Whether the first of these are those of `earlier`, noise included."""
-        names, known = self.__dataclass_fields__, len(earlier)
-        return all(np.array_equal(getattr(self, name)[:known], getattr(earlier, name)) for name in names)
+    def shared(self, earlier: Observations) -> int:
+        """How many of the first of these are the first ones of `earlier`, noise included."""
+        count = min(len(self), len(earlier))
+        same = np.zeros(count + 1, dtype=bool)
+        same[:count] = True
+        for name in self.__dataclass_fields__:
+            equal = getattr(self, name)[:count] == getattr(earlier, name)[:count]
+            same[:count] &= equal.all(axis=tuple(range(1, equal.ndim)))
+        return int(np.argmin(same))
 
     def take(self, which: Array | Mask | Indices) -> Observations:
         """Those selected by a mask or indices."""

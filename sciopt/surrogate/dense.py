@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +41,11 @@ class Trained:
     factor: Factor
     white: Array
 
+    def until(self, rows: int) -> Trained:
+        """Of the first observations, as far as they were factorised together and have no more than `rows` rows."""
+        factor = self.factor.until(rows)
+        return replace(self, factor=factor, white=self.white[: len(factor)])
+
     def centred(self, constant: bool) -> tuple[float, Array]:
         """The generalised-least-squares mean, or zero, and ``z = L^-1 (y - mean)``."""
         ones, ys = self.white.T
@@ -61,10 +66,10 @@ def train(
     geometry: Geometry, data: Observations, kernel: Kernel, length: float, variance: float, earlier: Trained | None
 ) -> Trained:
     """Factorise; `earlier`, of the first observations with the same hyperparameters, is continued."""
-    known = earlier.white.shape[0] // geometry.rows.shape[1] if earlier is not None else 0
+    known = len(earlier.white) // geometry.rows.shape[1] if earlier is not None else 0
     if earlier is not None and known == len(data):
         return earlier
-    if earlier is not None:
+    if earlier is not None and known:
         new, old = geometry.since(known), geometry.until(known)
         corner = covariance(new, new, kernel, length)
         np.einsum("ii->i", corner)[:] += _noise(geometry, data, variance)[len(earlier.white) :]

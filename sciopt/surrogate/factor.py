@@ -67,6 +67,11 @@ class Factor:
         upper, failed = dpotrf(corner.T, lower=0, overwrite_a=1, clean=0)
         return None if failed else Factor((*self.panels, _Panel(left, upper)))
 
+    def until(self, rows: int) -> Factor:
+        """The factor of the first rows, as many as there are whole panels of, at most `rows`."""
+        ends = np.cumsum([len(panel.corner) for panel in self.panels])
+        return Factor(self.panels[: int((ends <= rows).sum())])
+
     def __len__(self) -> int:
         return sum(len(panel.corner) for panel in self.panels)
 

@@ -106,17 +106,17 @@ class Frame:
     def of(cls, values: FeatureValues, X: Array, earlier: Frame | None = None) -> Frame:
         """The frame of configurations X (N, n), with the values of their features.
 
-        The metric of `earlier` is kept until there are twice as many data, and so are its directions where X continues
-        its data. Every configuration adds the direction in which it leaves the span of those before it. When there are
-        too many of them, the directions in which the data differ most are chosen.
+        The metric of `earlier` is kept until there are twice as many data, and so are its directions as far as X begins
+        like its data. Every configuration adds the direction in which it leaves the span of those before it. When there
+        are too many of them, the directions in which the data differ most are chosen.
         """
         n = X.shape[1]
         keep = earlier is not None and len(X) < 2 * earlier.metric.count
         metric = earlier.metric if earlier is not None and keep else Metric.of(values)
-        frame = earlier
-        if frame is None or not keep or not frame.grows or not np.array_equal(X[: len(frame.X)], frame.X):
-            none = np.zeros((n, 0))
-            frame = cls(metric, X[:0], X[0], none, np.zeros(0, dtype=np.intp), np.zeros((0, 0)), none)
+        none = np.zeros((n, 0))
+        frame = cls(metric, X[:0], X[0], none, np.zeros(0, dtype=np.intp), np.zeros((0, 0)), none)
+        if earlier is not None and keep and earlier.grows and (known := _alike(X, earlier.X)):
+            frame = earlier.until(known)
         for x in X[len(frame.X) :]:
             frame = frame._with(x)
             if not frame.grows:
@@ -128,14 +128,23 @@ class Frame:
         """Whether there is room for what the next observation adds."""
         return self.inside.size + len(self.inside) <= _GROWING
 
-    def continues(self, earlier: Frame) -> bool:
-        """Whether the first of these data are those of `earlier`, in the same directions."""
-        count, size = earlier.inside.shape
-        return (
-            self.metric is earlier.metric
-            and np.array_equal(self.X[:count], earlier.X)
-            and np.array_equal(self.span[:, :size], earlier.span)
+    def until(self, count: int) -> Frame:
+        """The frame of the first data."""
+        known = int((self.seen < count).sum())
+        return replace(
+            self,
+            X=self.X[:count],
+            span=self.span[:, :known],
+            seen=self.seen[:known],
+            inside=self.inside[:count, :known],
+            pulled=self.pulled[:, :known],
         )
+
+    def shared(self, earlier: Frame) -> int:
+        """How many of the first data are the first of `earlier`, in the same directions."""
+        known = _alike(self.X, earlier.X) if self.metric is earlier.metric else 0
+        one, other = self.until(known), earlier.until(known)
+        return known if np.array_equal(one.span, other.span) else 0
 
     def _with(self, x: Array) -> Frame:
         """One configuration more."""
@@ -182,6 +191,12 @@ class Frame:
         distance = np.linalg.norm(across, axis=1)
         unit = across / np.maximum(distance, 1e-9)[:, None]
         return _flat(np.column_stack([inside, distance]), inside.shape[1] + 1), unit @ self.metric.root.T
+
+
+def _alike(X: Array, earlier: Array) -> int:
+    """How many of the first rows are equal."""
+    count = min(len(X), len(earlier))
+    return int(np.argmin(np.append((X[:count] == earlier[:count]).all(axis=1), False)))
 
 
 def _flat(points: Array, size: int) -> Geometry:
@@ -249,7 +264,7 @@ class FixedMetric:
         variance: float,
         earlier: FixedMetric | None = None,
     ) -> FixedMetric:
-        """Factorise; `earlier`, of the first observations with the same hyperparameters, is continued.
+        """Factorise; `earlier`, with the same hyperparameters, is continued as far as it is of the same observations.
 
         Raises
         ------
@@ -260,8 +275,7 @@ class FixedMetric:
         radial = kernel.radial(squared_distances(frame.inside, frame.inside), length)
         panels: tuple[Array, ...] = ()
         if earlier is not None and (kernel, length) == (earlier.kernel, earlier.length):
-            same = np.array_equal(noise[: len(earlier.noise)], earlier.noise)
-            panels = earlier.inner.panels if same and frame.continues(earlier.frame) else ()
+            panels = earlier.inner.panels[: min(frame.shared(earlier.frame), _alike(noise, earlier.noise))]
         for known, more in ((panels, 0.0), *(((), more) for more in MORE_NOISE)):
             outer = Factor.of(radial.a + np.diag(noise[:, 1] + more))
             if outer is None:

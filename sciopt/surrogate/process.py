@@ -147,15 +147,17 @@ class GaussianProcess:
     ) -> Posterior:
         first, variance = self._start(previous, begin)
         length = first if length is None else length
-        earlier = self._continued(data, previous, variance)
-        if earlier is None:
+        earlier = self._continued(previous, variance)
+        cache: dict[float, Trained] = {}
+        if earlier is None or previous is None:
             geometry = Geometry.of(self.features, self.features.at(data.X))
         else:
-            geometry, known = earlier.geometry, len(earlier.geometry)
-            variance = earlier.trained.variance
+            known = data.shared(previous.data)
+            geometry, variance = earlier.geometry.until(known), earlier.trained.variance
             if known < len(data):
                 geometry = geometry.extended(Geometry.of(self.features, self.features.at(data.X[known:])))
-        cache = {} if earlier is None else {one.length: one for one in (earlier.trained, *earlier.others)}
+            rows = known * geometry.rows.shape[1]
+            cache = {one.length: one.until(rows) for one in (earlier.trained, *earlier.others)}
         trained: dict[float, Trained] = {}
 
         def at(length: float) -> Trained:
@@ -167,12 +169,9 @@ class GaussianProcess:
             length = self._search(lambda length: at(length).evidence(self.constant)[0], length)
         best = at(length)
         found = self._clipped(best.evidence(self.constant)[1])
-        others = tuple(
-            one for one in (cache | trained).values() if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO)
-        )
-        # Where it was found before it is near enough, whichever observations have gone since.
-        found_before = previous is not None and (earlier is not None or previous.process is self)
-        if abs(np.log(found / variance)) > (np.log(_DRIFT) if found_before else 0.0):
+        near = (one for one in (cache | trained).values() if len(one.white))
+        others = tuple(one for one in near if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO))
+        if abs(np.log(found / variance)) > (0.0 if earlier is None else np.log(_DRIFT)):
             best, others = train(geometry, data, self.radial, length, found, None), ()
         solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
         return Posterior(self, data, length, found, solution)
@@ -210,8 +209,13 @@ class GaussianProcess:
             # Iterations have stalled before, or rows were fewer: what is factorised is continued.
             return self._fit_dense(data, previous, False, length)
         weights = np.zeros_like(y)
-        if previous is not None and earlier is not None and data.continues(previous.data):
-            weights[: len(previous.data)] = np.column_stack([earlier.energy_weights, earlier.force_weights])
+        if previous is not None and earlier is not None:
+            # Also of observations in other company: something may have been left out.
+            place = {x.tobytes(): k for k, x in enumerate(previous.data.X)}
+            told_before = [(i, place[x.tobytes()]) for i, x in enumerate(data.X) if x.tobytes() in place]
+            if told_before:
+                now, then = (list(part) for part in zip(*told_before, strict=True))
+                weights[now] = np.column_stack([earlier.energy_weights, earlier.force_weights])[then]
 
         def solve(fixed: FixedMetric, data: Observations, weights: Array) -> tuple[StructuredSolution, float]:
             solved = solve_structured(values, data, fixed, weights, self.constant)
@@ -248,9 +252,9 @@ class GaussianProcess:
         low, high = self.deviation
         return float(np.clip(variance, low**2, high**2))
 
-    def _continued(self, data: Observations, previous: Posterior | None, variance: float) -> DenseSolution | None:
-        """The solution of `previous`, if `data` continue its observations and its factors are still good."""
-        if previous is None or previous.process.features is not self.features or not data.continues(previous.data):
+    def _continued(self, previous: Posterior | None, variance: float) -> DenseSolution | None:
+        """The solution of `previous`, if its factors are still good for the observations that it shares."""
+        if previous is None or previous.process.features is not self.features:
             return None
         solution = previous.solution
         if not isinstance(solution, DenseSolution) or solution.trained.kernel != self.radial:

@@ -95,6 +95,27 @@ def test_a_posterior_of_other_observations_lends_hyperparameters_only(system, sa
     assert found.predict(data.X)[0] == pytest.approx(fresh.predict(data.X)[0], abs=5e-3)
 
 
+@pytest.mark.parametrize("gone", [0, 3, 7])
+@pytest.mark.parametrize("optimize", [True, False])
+def test_an_observation_that_is_left_out(system, sample, gone, optimize):
+    """The posterior of the others, of which those before it need not be factorised again."""
+    process = GaussianProcess(system.features, length=0.5, deviation=(1.0, 1.0))
+    posterior = None
+    for count in range(4, 9):
+        posterior = process.fit(sample(system, 8).take(np.arange(count)), posterior)
+    fewer = posterior.data.take(np.delete(np.arange(8), gone))
+    found = process.fit(fewer, posterior, optimize)
+    assert len(posterior.solution.trained.until(10**6).white) == len(posterior.solution.trained.white)
+    before = posterior.solution.trained.factor.panels
+    shared = [one for one in found.solution.trained.factor.panels if any(one is other for other in before)]
+    assert len(shared) == max(gone - 3, 0)
+    fresh = replace(process, length=found.length, lengths=(found.length, found.length)).fit(fewer)
+    X = posterior.data.X + 0.02
+    assert np.allclose(found.predict(X)[0], fresh.predict(X)[0], rtol=0, atol=1e-6)
+    assert np.allclose(found.predict(X)[1], fresh.predict(X)[1], rtol=0, atol=1e-5)
+    assert np.allclose(found.force_deviations(X), fresh.force_deviations(X), rtol=1e-4, atol=1e-6)
+
+
 def test_noise_is_set_anew_only_where_the_variance_has_moved(system, sample):
     """Noise is relative to the signal variance: within a factor of 1.4 the earlier one is near enough."""
     process = GaussianProcess(system.features, length=0.5)
@@ -102,7 +123,8 @@ def test_noise_is_set_anew_only_where_the_variance_has_moved(system, sample):
     fewer = earlier.data.take(np.arange(1, 8))
     alone = process.fit(fewer, optimize=False).variance
     for off, near in ((1.1, True), (30.0, False)):
-        known = replace(earlier, variance=off * alone)
+        trained = replace(earlier.solution.trained, variance=off * alone)
+        known = replace(earlier, variance=off * alone, solution=replace(earlier.solution, trained=trained))
         found = process.fit(fewer, known, optimize=False)
         assert (found.solution.trained.variance == known.variance) is near
         assert abs(np.log(found.solution.trained.variance / found.variance)) < np.log(1.4)
@@ -141,10 +163,11 @@ def test_observations_are_taken_and_added():
     for i in range(3):
         data = data.add(np.full(2, i), float(i), -np.full(2, i), 0.1 * i, 0.2 * i)
     assert len(data) == 3
-    assert data.continues(data.take(np.arange(2)))
-    assert data.continues(Observations.none(2))
-    assert not data.take(np.arange(2)).continues(data)
-    assert not replace(data, force_noise=data.force_noise + 0.1).continues(data.take(np.arange(2)))
+    assert data.shared(data) == len(data)
+    assert data.shared(data.take(np.arange(2))) == data.take(np.arange(2)).shared(data) == 2
+    assert data.shared(Observations.none(2)) == 0
+    assert data.shared(data.take(np.array([0, 2]))) == 1
+    assert data.shared(replace(data, force_noise=data.force_noise + 0.1)) == 0
     some = data.take(np.array([True, False, True]))
     assert np.array_equal(some.X, [[0, 0], [2, 2]])
     assert np.array_equal(some.energies, [0, 2])

@@ -70,23 +70,21 @@ def test_the_frame_spans_its_data(data):
 
 def test_frames_grow(data):
     grown = frames(data)
-    assert [after.continues(before) for before, after in pairwise(grown)] == [
-        # The metric is that of all data whenever their number has doubled.
-        False,
-        True,
-        False,
-        True,
-        True,
-        True,
-    ]
+    # The metric is that of all data whenever their number has doubled.
+    assert [after.shared(before) for before, after in pairwise(grown)] == [0, 2, 0, 4, 5, 6]
     last = grown[-1]
     fresh = replace(Frame.of(Cartesian(SIZE).at(data.X), data.X), metric=last.metric)
     assert np.allclose(fresh.span, last.span, atol=1e-12)
     assert np.allclose(fresh.inside, last.inside, atol=1e-12)
-    # Other data, or in another order, are another frame.
+    # What begins with other data is another frame; where some were left out, it goes on from there.
     other = Frame.of(Cartesian(SIZE).at(data.X[::-1]), data.X[::-1], last)
     assert other.metric is last.metric
-    assert not other.continues(last)
+    assert other.shared(last) == 0
+    fewer = np.delete(data.X, 2, axis=0)
+    left = Frame.of(Cartesian(SIZE).at(fewer), fewer, last)
+    assert left.shared(last) == 2
+    assert left.seen.tolist() == [1, 2, 3, 4, 5]
+    assert np.allclose(left.inside @ left.span.T, (fewer - fewer[0]) @ left.metric.root, atol=1e-12)
 
 
 def test_rows_are_all_energies_and_forces():
@@ -155,6 +153,26 @@ def test_a_continued_model_is_the_one_made_at_once(data, rng):
         if before is not None:
             assert all(one is other for one, other in zip(before.inner.panels, found.inner.panels, strict=False))
         assert_equal(found, FixedMetric.of(frame, first(data, count), KERNEL, 0.8, 2.0), first(data, count), rng)
+
+
+def test_an_observation_that_is_left_out(data, rng):
+    """What was factorised before it is kept; the posterior is that of the others."""
+    whole = frames(data)[-1]
+    before = FixedMetric.of(whole, data, KERNEL, 0.8, 2.0)
+    fewer = data.take(np.array([0, 1, 2, 3, 5, 6]))
+    frame = Frame.of(Cartesian(SIZE).at(fewer.X), fewer.X, whole)
+    found = FixedMetric.of(frame, fewer, KERNEL, 0.8, 2.0, before)
+    assert [one is other for one, other in zip(found.inner.panels, before.inner.panels, strict=False)] == 4 * [True] + [
+        False,
+        False,
+    ]
+    assert_equal(found, FixedMetric.of(frame, fewer, KERNEL, 0.8, 2.0), fewer, rng)
+    process = GaussianProcess(Cartesian(SIZE), "matern52", length=2.0, lengths=(0.5, 5.0), deviation=(1.0, 1.0))
+    one = process.fit(fewer, process.fit(data, optimize=False), optimize=False)
+    other = process.fit(fewer, optimize=False)
+    assert np.allclose(one.predict(data.X)[0], other.predict(data.X)[0], rtol=0, atol=3e-4)
+    assert np.allclose(one.predict(data.X)[1], other.predict(data.X)[1], rtol=0, atol=2e-3)
+    assert np.allclose(one.force_deviations(data.X[4:5]), other.force_deviations(data.X[4:5]), rtol=0.05)
 
 
 def test_what_does_not_fit_is_not_continued(data, rng):
