@@ -111,9 +111,7 @@ class Nested:
         rows, panels = whole.rows, list(known)
         for k in range(len(known), len(inside)):
             first, width = int(rows.first[k]), int(rows.width[k])
-            across = np.empty((width, first))
-            terms = (radial.k[k], radial.a[k], radial.b[k])
-            _covariances(across, inside[k] - inside, rows.owner, rows.direction, *terms)
+            across = _covariances(inside[k] - inside, rows, (radial.k[k], radial.a[k], radial.b[k]), width, first)
             left = np.ascontiguousarray(cls(rows, outer, tuple(panels))._whitened(across.T.copy()).T)
             corner = -left @ left.T
             own = np.full(width, radial.a[k, k] + noise[k, 1])
@@ -141,8 +139,8 @@ class Nested:
         """(N, m+1) energies and forces to ``K^-1 y``."""
         rows, solved = self.rows, np.empty(y.size)
         x = y.ravel()[self._places]
-        _forward(self._flat, self._begins, rows.first, rows.width, rows.fresh, self.outer, x)
-        _backward(self._flat, self._begins, rows.first, rows.width, rows.fresh, self.outer, x)
+        _forward(self._flat, rows.first, rows.width, rows.fresh, self.outer, x)
+        _backward(self._flat, rows.first, rows.width, rows.fresh, self.outer, x)
         solved[self._places] = x
         return solved.reshape(y.shape)
 
@@ -153,10 +151,6 @@ class Nested:
     @cached_property
     def _flat(self) -> Array:
         return np.concatenate([panel.ravel() for panel in self.panels])
-
-    @cached_property
-    def _begins(self) -> NDArray[np.intp]:
-        return np.cumsum([0, *(panel.size for panel in self.panels[:-1])])
 
     def _whitened(self, x: Array) -> Array:
         """As many rows as there are panels for, and those before the next one's own; x is overwritten."""
@@ -181,56 +175,56 @@ def _solved(L: Array, x: Array) -> Array:
     return dtrsm(1.0, L.T, x.T, side=1, lower=0).T
 
 
-@numba.njit(cache=True)
-def _covariances(K, d, owner, direction, k, a, b):
-    """Covariances K (w, S) of one observation's energy and forces with earlier rows; d (N, m) are the differences."""
-    for r in range(K.shape[0]):
-        for c in range(K.shape[1]):
-            j, q = owner[c], direction[c]
-            if r == 0:
-                K[r, c] = k[j] if q < 0 else -a[j] * d[j, q]
-            elif q < 0:
-                K[r, c] = a[j] * d[j, r - 1]
-            else:
-                K[r, c] = -b[j] * d[j, r - 1] * d[j, q]
-                if q == r - 1:
-                    K[r, c] += a[j]
+def _covariances(d: Array, rows: Rows, radial: tuple[Array, Array, Array], width: int, until: int) -> Array:
+    """(width, until) covariances of one observation's energy and forces with earlier rows; d (N, m) are differences."""
+    owner, direction = rows.owner[:until], rows.direction[:until]
+    k, a, b = (part[owner] for part in radial)
+    energy, ahead = direction < 0, d[owner]
+    theirs = np.where(energy, 1.0, ahead[np.arange(until), direction])
+    K = np.empty((width, until))
+    K[0] = np.where(energy, k, -a * theirs)
+    K[1:] = (np.where(energy, a, -b) * theirs) * ahead[:, : width - 1].T
+    own = np.flatnonzero(~energy & (direction < width - 1))
+    K[1 + direction[own], own] += a[own]
+    return K
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract"})
-def _forward(flat, begins, first, width, fresh, outer, x):
+def _forward(flat, first, width, fresh, outer, x):
+    row = 0
     for k in range(first.size):
-        start = first[k] - fresh[k] * k
-        for _ in range(fresh[k]):
+        for p in range(fresh[k]):
+            part = x[first[k] - (p + 1) * k : first[k] - p * k]
             for i in range(k):
                 total = 0.0
                 for j in range(i):
-                    total += outer[i, j] * x[start + j]
-                x[start + i] = (x[start + i] - total) / outer[i, i]
-            start += k
-        length = first[k] + width[k]
-        for r in range(width[k]):
-            row = flat[begins[k] + r * length : begins[k] + (r + 1) * length]
+                    total += outer[i, j] * part[j]
+                part[i] = (part[i] - total) / outer[i, i]
+        for i in range(first[k], first[k] + width[k]):
+            # A slice tells the compiler that indices are not negative, and it vectorizes.
+            entries = flat[row : row + i + 1]
             total = 0.0
-            for j in range(start + r):
-                total += row[j] * x[j]
-            x[start + r] = (x[start + r] - total) / row[start + r]
+            for j in range(i):
+                total += entries[j] * x[j]
+            x[i] = (x[i] - total) / entries[i]
+            row += first[k] + width[k]
 
 
 @numba.njit(cache=True, fastmath={"reassoc", "contract"})
-def _backward(flat, begins, first, width, fresh, outer, x):
+def _backward(flat, first, width, fresh, outer, x):
+    row = flat.size
     for k in range(first.size - 1, -1, -1):
-        start, length = first[k], first[k] + width[k]
-        for r in range(width[k] - 1, -1, -1):
-            row = flat[begins[k] + r * length : begins[k] + (r + 1) * length]
-            value = x[start + r] / row[start + r]
-            x[start + r] = value
-            for j in range(start + r):
-                x[j] -= value * row[j]
-        for _ in range(fresh[k]):
-            start -= k
+        for i in range(first[k] + width[k] - 1, first[k] - 1, -1):
+            row -= first[k] + width[k]
+            entries = flat[row : row + i + 1]
+            value = x[i] / entries[i]
+            x[i] = value
+            for j in range(i):
+                x[j] -= value * entries[j]
+        for p in range(fresh[k]):
+            part = x[first[k] - (p + 1) * k : first[k] - p * k]
             for i in range(k - 1, -1, -1):
-                value = x[start + i] / outer[i, i]
-                x[start + i] = value
+                value = part[i] / outer[i, i]
+                part[i] = value
                 for j in range(i):
-                    x[start + j] -= value * outer[i, j]
+                    part[j] -= value * outer[i, j]

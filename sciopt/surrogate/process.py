@@ -184,13 +184,13 @@ class GaussianProcess:
         values, y = self.features.at(data.X), np.column_stack([data.energies, data.forces])
         known = previous is not None and previous.process.features is self.features
         earlier = previous.solution if previous is not None and known else None
-        before, cache = None, {}
+        cache: dict[float, FixedMetric] = {}
         if isinstance(earlier, StructuredSolution):
-            before, cache = earlier.fixed.frame, {one.length: one for one in (earlier.fixed, *earlier.others)}
+            cache = {one.length: one for one in (earlier.fixed, *earlier.others) if one.kernel == self.radial}
             if abs(np.log(variance / earlier.fixed.variance)) <= np.log(_DRIFT):
                 # What the noise is relative to need not be better than that, and stays what factors were made with.
                 variance = earlier.fixed.variance
-        frame = Frame.of(values, data.X, before)
+        frame = Frame.of(values, data.X, earlier.fixed.frame if isinstance(earlier, StructuredSolution) else None)
         told = Told.of(frame, data)
         tried: dict[float, FixedMetric] = {}
 
@@ -201,21 +201,21 @@ class GaussianProcess:
 
         if optimize:
             length = self._search(lambda length: at(length).evidence(told, self.constant)[0], length)
-        if previous is None:
-            variance = self._clipped(at(length).evidence(told, self.constant)[1])
-            tried.clear()
+        same = previous is not None and (previous.process.radial, previous.length) == (self.radial, length)
+        if not same:
+            # With another kernel or length scale goes another variance, which the fixed metric knows well enough.
+            expected = self._clipped(at(length).evidence(told, self.constant)[1])
+            if previous is None or abs(np.log(expected / variance)) > np.log(_DRIFT):
+                variance = expected
+                tried.clear()
         affordable = len(data) * (self.features.rank + 1) <= _AFFORDABLE
         if affordable and isinstance(earlier, DenseSolution):
             # Iterations have stalled before, or rows were fewer: what is factorised is continued.
             return self._fit_dense(data, previous, False, length)
         weights = np.zeros_like(y)
-        if previous is not None and earlier is not None:
-            # Also of observations in other company: something may have been left out.
-            place = {x.tobytes(): k for k, x in enumerate(previous.data.X)}
-            told_before = [(i, place[x.tobytes()]) for i, x in enumerate(data.X) if x.tobytes() in place]
-            if told_before:
-                now, then = (list(part) for part in zip(*told_before, strict=True))
-                weights[now] = np.column_stack([earlier.energy_weights, earlier.force_weights])[then]
+        if previous is not None and earlier is not None and same and data.shared(previous.data) == len(previous.data):
+            # From any other weights it takes longer than from none.
+            weights[: len(previous.data)] = np.column_stack([earlier.energy_weights, earlier.force_weights])
 
         def solve(fixed: FixedMetric, data: Observations, weights: Array) -> tuple[StructuredSolution, float]:
             solved = solve_structured(values, data, fixed, weights, self.constant)
