@@ -28,7 +28,7 @@ log = logging.getLogger("sciopt")
 _NOISE = 1e-4  # eV and eV/Å: a cheap calculator that is not converged further is not worth asking
 # Observations the emulator keeps, those nearest to the band, once there are more than `_MOST`: after losing some, the
 # covariance has to be factorised anew.
-_KEPT, _MOST = 50, 60
+_KEPT, _MOST = 60, 75
 # Growth of the observations after which hyperparameters are searched for again.
 _GROWN = 1.2
 # Deviations of the emulated force (eV/Å) and energy (eV) from which on the prior itself is asked.
