@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from sciopt.core.products import Products
 from sciopt.core.stop import FEASIBLE
 
 if TYPE_CHECKING:
@@ -55,7 +57,7 @@ class Watch:
         self.problem = problem
         self.visits: list[Visit] = []
         self.best, self.x = np.inf, problem.start()
-        self._equations = 0.0
+        self._equations = self._products = 0.0
 
     @property
     def equivalents(self) -> float:
@@ -75,14 +77,29 @@ class Watch:
             solves, iterations = ev.cost["solves"], ev.cost["iterations"]
             if holds(at, ev):
                 value = float(ev.info["objective"])
-            return ev
+            return self._priced(at, ev)
         finally:
             now = time.process_time()
             unit = at.structure.design.size / self.problem.structure.design.size
-            spent = self.equivalents + unit * solves
+            spent = self.equivalents + self._products + unit * solves
+            self._products = 0.0
             self.visits.append(Visit(spent, value, fine, now - begun, self._equations, now, iterations))
             if fine and value < self.best:
                 self.best, self.x = value, np.array(x)
+
+    def _priced(self, at: TopologyProblem, ev: Evaluation) -> Evaluation:
+        """The same evaluation, whose products are booked on the visit before the next one."""
+        if ev.hessian is None or ev.hessian.product is None:
+            return ev
+        ask = ev.hessian.product
+        unit = at.structure.design.size / self.problem.structure.design.size
+
+        def product(direction: Array) -> tuple[Array, Mapping[str, float]]:
+            found, cost = ask(direction)
+            self._products += unit * cost["solves"]
+            return found, cost
+
+        return replace(ev, hessian=Products(product))
 
     def responded(self, respond: Callable[..., Response], moduli: Array, number: int) -> Response:
         """Solve the equations and book the time."""

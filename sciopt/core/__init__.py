@@ -15,6 +15,7 @@ from sciopt.core.errors import (
 from sciopt.core.evaluation import Evaluation, Problem
 from sciopt.core.history import History, Record
 from sciopt.core.method import Method, State, StepMethod
+from sciopt.core.products import Products
 from sciopt.core.rule import Proposal, Rule
 from sciopt.core.run import Result, Snapshot, run
 from sciopt.core.signals import Improvement, Nonmonotone, Ratio, alignment, power, reversal, virtual_work
@@ -46,6 +47,7 @@ __all__ = [
     "Polyak",
     "Preconditioned",
     "Problem",
+    "Products",
     "Progress",
     "Proposal",
     "Quadratic",

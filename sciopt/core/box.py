@@ -73,8 +73,11 @@ class Bounded(Space, Protocol):
     def project(self, y: Array, lower: float | Array, upper: float | Array, metric: Array | None = None) -> Array:
         """The point nearest to `y` within the given bounds and the budget."""
 
-    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
-        """(n,) a feasible step from `x` that (nearly) minimizes `model` while x + step stays within the bounds."""
+    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array, most: int = 25) -> Array:
+        """(n,) a feasible step from `x` that (nearly) minimizes `model` while x + step stays within the bounds.
+
+        At most `most` inner iterations are spent, none of which evaluates the problem.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,11 +176,11 @@ class Box(Undivided):
         rates = np.ones_like(y) if metric is None else self.weights / metric
         return self._nearest(y, lower, upper, rates, self.capacity)
 
-    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
+    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array, most: int = 25) -> Array:
         """Spectral projected gradients on the model; see `minimize_quadratic`."""
         from sciopt.core.quadratic import minimize_quadratic
 
-        return minimize_quadratic(model, x, lambda y: self.project(y, lower, upper, model.metric))
+        return minimize_quadratic(model, x, lambda y: self.project(y, lower, upper, model.metric), most)
 
     def _nearest(self, y: Array, lower: float | Array, upper: float | Array, rates: Array, capacity: float) -> Array:
         """``clip(y - mu rates)`` with the least mu >= 0 for which ``weights . x <= capacity``: safeguarded Newton.

@@ -91,7 +91,8 @@ class Adaptive:
         The limit is a length: a shrinking radius starts from the length of the step that failed if that was shorter,
         and a radius grows only when the step had used at least 80 % of it.
     reject
-        Take a step back when the signal is bad for all of it.
+        Take a step back when the signal is bad for all of it; or when another one is: a radius that shrinks because
+        the model was poor need not give up what was gained.
     forget
         Let the rule forget its memory after a bad step.
 
@@ -111,7 +112,7 @@ class Adaptive:
     least: float = 0.0
     most: float = np.inf
     radius: bool = False
-    reject: bool = False
+    reject: bool | Signal = False
     forget: bool = False
 
     def start(self) -> Limit:
@@ -125,7 +126,11 @@ class Adaptive:
             # One limit for all blocks of a space stays one limit.
             length = float(np.max(length))
         all_bad = everywhere(space, opinion < 0)
-        rejected = self.reject and all_bad
+        if callable(self.reject):
+            rejected = everywhere(space, np.asarray(self.reject(state, ev, space)) < 0)
+            opinion = np.full_like(opinion, -1.0) if rejected else opinion
+        else:
+            rejected = self.reject and all_bad
         # Held at `least`, a rule that is sent back would propose the rejected step again, and again.
         limit = self._law(state.limit, opinion, length, 0.0 if rejected else self.least)
         return Verdict(limit, not rejected, self.forget and all_bad)

@@ -11,6 +11,7 @@ import numpy as np
 from sciopt.core.errors import NotFinite, ShapeError
 
 if TYPE_CHECKING:
+    from sciopt.core.products import Products
     from sciopt.core.space import Space
     from sciopt.core.types import Array
 
@@ -37,6 +38,9 @@ class Evaluation:
         What this visit cost, by name, for example ``{"images": 7}``.
     info
         What else the domain knows and its own rules need (energies and true forces of images, a filtered field).
+    hessian
+        Products of the Hessian of the value with directions, while `x` is the last point evaluated; None where they
+        cost as much as an evaluation.
 
     Raises
     ------
@@ -54,6 +58,7 @@ class Evaluation:
     noise: float = 0.0
     cost: Mapping[str, float] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    hessian: Products | None = None
 
     def __post_init__(self) -> None:
         if self.x.ndim != 1 or self.x.shape != self.force.shape:

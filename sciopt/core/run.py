@@ -141,9 +141,10 @@ def run(
     if resume is None:
         ev = _evaluated(problem, problem.start(), method.space, clock)
         state = method.start(ev)
+        paid = _settled(ev)
         mean = average.start(ev) if average is not None else None
         snapshot = Snapshot(state, History(), mean, ev)
-        _record(snapshot, method, ev, True, clock)
+        _record(snapshot, method, ev, True, clock, paid)
         reason = _look(snapshot, method, stop, observers)
     else:
         mean = None
@@ -177,12 +178,13 @@ def run(
             # Back where it came from, a method has not shown that the problem works again.
             failures = failures if _same(ev.x, state.here.x, method.space) else 0
             following = method.advance(state, ev)
+            paid = _settled(ev)
             accepted = following.here is ev
             mean = snapshot.mean
             if accepted and average is not None and mean is not None:
                 mean = average.add(mean, ev)
             snapshot = Snapshot(following, snapshot.history, mean, _better(snapshot.best, ev, method), still)
-            _record(snapshot, method, ev, accepted, clock)
+            _record(snapshot, method, ev, accepted, clock, paid)
             reason = _look(snapshot, method, stop, observers)
     except KeyboardInterrupt:
         reason = Reason("interrupted", "interrupted by the user", False)
@@ -217,7 +219,19 @@ def _look(snapshot: Snapshot, method: Method, stop: Stop, observers: Sequence[Ob
     return stop(Progress(snapshot.state.here, snapshot.history, method.space, snapshot.mean, snapshot.state))
 
 
-def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, clock: _Clock) -> None:
+def _settled(ev: Evaluation) -> dict[str, float]:
+    """What the evaluation cost, products of its Hessian included, of which there will be no more."""
+    cost = dict(ev.cost)
+    if ev.hessian is not None:
+        for name, amount in ev.hessian.spent.items():
+            cost[name] = cost.get(name, 0.0) + amount
+        ev.hessian.release()
+    return cost
+
+
+def _record(
+    snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, clock: _Clock, cost: dict[str, float]
+) -> None:
     evaluating, overhead = clock.lap()
     last = snapshot.state.last
     record = Record(
@@ -231,7 +245,7 @@ def _record(snapshot: Snapshot, method: Method, ev: Evaluation, accepted: bool, 
         violation=ev.violation,
         moved=float(np.max(method.space.length(last))) if accepted and last is not None else 0.0,
     )
-    snapshot.history.add(record, dict(ev.cost))
+    snapshot.history.add(record, cost)
 
 
 def _mean(size: float | Array, space: Space) -> float:
@@ -262,7 +276,7 @@ def _result(snapshot: Snapshot, method: Method, problem: Problem, reason: Reason
     if mean is not None and mean.points > 1:
         try:
             averaged = _evaluated(problem, mean.x(), method.space, clock)
-            _record(snapshot, method, averaged, True, clock)
+            _record(snapshot, method, averaged, True, clock, _settled(averaged))
             residual = method.space.residual
             worse = residual(averaged.x, averaged.force) > residual(answer.x, answer.force)
             # Without noise the mean of the tail only lags behind the point that converged.

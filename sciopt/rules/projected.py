@@ -14,6 +14,7 @@ from sciopt.core.rule import Proposal, Rule
 if TYPE_CHECKING:
     from sciopt.core.control import Limit
     from sciopt.core.evaluation import Evaluation
+    from sciopt.core.products import Products
     from sciopt.core.space import Space
     from sciopt.core.types import Array
 
@@ -51,6 +52,10 @@ class ProjectedQuasiNewton(Rule):
     (the longer Barzilai-Borwein length; the shorter one is far too timid where many variables rest at their bounds).
     Pairs are damped (Powell) so that B stays positive definite. The subproblem costs no evaluation.
 
+    Where an evaluation offers products of its Hessian H, the step d is improved with some of them before it is taken: e
+    minimizes the model about d, ``(e, H e)`` becomes a pair, ``d <- d + t e`` with the best t of the true quadratic.
+    Exact curvature along a few directions is worth several evaluations, and the pairs stay.
+
     Parameters
     ----------
     memory
@@ -63,6 +68,10 @@ class ProjectedQuasiNewton(Rule):
         The first step moves the steepest variable this far, in units of the limit.
     begin
         Memory to start from, for example that of a coarser grid.
+    products
+        Products of the Hessian used for one step, where there are any.
+    inner
+        Iterations on the model for one minimum of it.
 
     References
     ----------
@@ -78,6 +87,9 @@ class ProjectedQuasiNewton(Rule):
     window: int = 5
     first: float = 1.0
     begin: Curvature = NOTHING
+    products: int = 0
+    inner: int = 25
+    worth: float = 0.0
 
     def start(self, ev: Evaluation, space: Space) -> Curvature:
         return self.begin._replace(values=_values((), ev, self.window))
@@ -86,17 +98,18 @@ class ProjectedQuasiNewton(Rule):
         return memory._replace(s=(), y=())
 
     def learn(self, memory: Curvature, here: Evaluation, step: Array, ev: Evaluation, space: Space) -> Curvature:
-        bounded = _bounded(space)
-        y = here.force - ev.force
+        return self._taught(memory, step, here.force - ev.force, _bounded(space))
+
+    def _taught(self, memory: Curvature, step: Array, y: Array, space: Bounded) -> Curvature:
+        """Memory with the pair of a `step` (n,) and the change `y` (n,) of the gradient along it."""
         sy = space.dot(step, y)
-        sws = space.dot(step, _metric(bounded, step) * step)
+        sws = space.dot(step, _metric(space, step) * step)
         if sws == 0.0:
             return memory
         scale = memory.scale
         if scale is None:
             scale = abs(sy) / sws
-        model = self._model(memory, here.force, scale, bounded)
-        bs = model.curve(step)
+        bs = self._model(memory, y, scale, space).curve(step)
         sbs = space.dot(step, bs)
         if sy < self.damping * sbs:
             theta = (1.0 - self.damping) * sbs / (sbs - sy)
@@ -122,13 +135,47 @@ class ProjectedQuasiNewton(Rule):
             tightest = -space.largest(-float(np.min(size, initial=np.inf)))
             scale = float(steepest / max(self.first * tightest, 1e-12)) or 1.0
         model = self._model(memory, here.force, scale, bounded)
-        step = bounded.minimize(model, x, lower, upper)
+        step = bounded.minimize(model, x, lower, upper, self.inner)
         if memory.s and space.dot(step, here.force) <= 0.0:
             memory = self.forget(memory)
             model = self._model(memory, here.force, scale, bounded)
-            step = bounded.minimize(model, x, lower, upper)
-        predicted = space.dot(here.force, step) - 0.5 * space.dot(step, model.curve(step))
-        return Proposal(step, memory, predicted)
+            step = bounded.minimize(model, x, lower, upper, self.inner)
+        if self.products and here.hessian is not None and here.hessian.available:
+            return self._improved(memory, here, here.hessian, step, lower, upper, bounded)
+        return Proposal(step, memory, _decrease(model, step, space))
+
+    def _improved(
+        self,
+        memory: Curvature,
+        here: Evaluation,
+        hessian: Products,
+        part: Array,
+        lower: Array,
+        upper: Array,
+        space: Bounded,
+    ) -> Proposal:
+        """The step found with products of the Hessian, of which `part` is the first part; the last is the model's."""
+        step, bent, promised, more = np.zeros_like(part), np.zeros_like(part), 0.0, 0.0
+        for _ in range(self.products):
+            force = here.force - bent
+            product = hessian(part)
+            memory = self._taught(memory, part, product, space)
+            slope, curvature = space.dot(force, part), space.dot(part, product)
+            if not slope > 0.0:
+                break
+            t = 1.0 if curvature <= 0.0 else min(1.0, slope / curvature)
+            step, bent = step + t * part, bent + t * product
+            gain = t * slope - 0.5 * t * t * curvature
+            promised += gain
+            assert memory.scale is not None  # a pair was taught
+            model = self._model(memory, here.force - bent, memory.scale, space)
+            part = space.minimize(model, here.x + step, lower, upper, self.inner)
+            more = _decrease(model, part, space)
+            if more < self.worth * promised:
+                break
+        if more > 0.0:
+            step, promised = step + part, promised + more
+        return Proposal(step, memory, promised)
 
     def _model(self, memory: Curvature, force: Array, scale: float, space: Bounded) -> Quadratic:
         metric = _metric(space, force)
@@ -136,10 +183,14 @@ class ProjectedQuasiNewton(Rule):
             return Quadratic(force, scale, metric, np.zeros((0, force.size)), np.zeros((0, 0)), space.total)
         s, y = np.array(memory.s), np.array(memory.y)
         scaled = scale * metric * s
-        sy, sbs = space.total(np.array([[[np.vdot(a, b) for b in other] for a in s] for other in (y, scaled)]))
+        sy, sbs = space.total(np.stack([s @ y.T, s @ scaled.T]))
         lower = np.tril(sy, -1)
         middle = np.block([[sbs, lower], [lower.T, -np.diag(np.diag(sy))]])
         return Quadratic(force, scale, metric, np.concatenate([scaled, y]), np.linalg.inv(middle), space.total)
+
+
+def _decrease(model: Quadratic, step: Array, space: Space) -> float:
+    return space.dot(model.force, step) - 0.5 * space.dot(step, model.curve(step))
 
 
 def _values(values: tuple[float, ...], ev: Evaluation, window: int) -> tuple[float, ...]:

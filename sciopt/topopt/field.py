@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["DensityField", "Projection", "Realization"]
 
 AXES = "xyz"
+# Of the central difference of a projection's slope, in densities along a direction of unit size.
+_STEP = 1e-5
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,24 @@ class DensityField:
                 realization.filtered, self.structure.volumes, gradient, total=self.structure.total
             )
         return self._adjoint(gradient)
+
+    def pushforward(self, realization: Realization, direction: Array) -> Array:
+        """(n,) change of the realization's densities along the change `direction` (n,) of x."""
+        filtered = self.filtered(direction)
+        if realization.threshold is None:
+            return filtered
+        return realization.threshold.pushforward(realization.filtered, self.structure.volumes, filtered)
+
+    def bend(self, realization: Realization, gradient: Array, direction: Array) -> Array | None:
+        """(n,) change of `pullback` along `direction` (n,) while `gradient` is kept; None for linear maps."""
+        threshold = realization.threshold
+        if threshold is None:
+            return None
+        ahead, behind = (
+            threshold.pullback(realization.filtered + h, self.structure.volumes, gradient)
+            for h in (_STEP * self.filtered(direction), -_STEP * self.filtered(direction))
+        )
+        return self._adjoint((ahead - behind) / (2.0 * _STEP))
 
     def _adjoint(self, gradient: Array) -> Array:
         return self.mirror(self.filter.adjoint(gradient))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -77,6 +77,9 @@ class GridFilter:
         """(n,) derivative with respect to the variables from that with respect to the filtered design, `g` (n,)."""
         return self._volumes * self._convolve(g / self._reach)
 
+    exact: ClassVar[bool] = True
+    """Whether the optimizer is told the gradient of a function."""
+
     def modify(self, x: Array, g: Array) -> Array:
         """(n,) what the optimizer is told instead of the gradient `g` (n,) at the variables `x` (n,)."""
         return g
@@ -84,6 +87,8 @@ class GridFilter:
 
 class GradientFilter(GridFilter):
     """A filter that leaves the design alone and smooths what the optimizer is told about it."""
+
+    exact: ClassVar[bool] = False
 
     def apply(self, x: Array) -> Array:
         return x

@@ -58,6 +58,12 @@ class SIMP:
         """(elements,) derivative of `modulus`."""
         return np.asarray((self.E0 - self.Emin) * self.p * rho ** (self.p - 1.0))
 
+    def bend(self, rho: Array) -> Array:
+        """(elements,) second derivative of `modulus`; infinite at void where 1 < p < 2."""
+        with np.errstate(divide="ignore"):
+            power = rho ** (self.p - 2.0) if self.p != 1.0 else np.zeros_like(rho)
+        return np.asarray((self.E0 - self.Emin) * self.p * (self.p - 1.0) * power)
+
     def softened(self, t: float) -> Self:
         """The same law with the fraction `t` of its penalization: ``p -> 1 + t (p - 1)``, linear at 0."""
         return replace(self, p=1.0 + t * (self.p - 1.0))
@@ -104,6 +110,11 @@ class RAMP:
     def slope(self, rho: Array) -> Array:
         """(elements,) derivative of `modulus`."""
         return np.asarray((self.E0 - self.Emin) * (1.0 + self.q) / np.square(1.0 + self.q * (1.0 - rho)))
+
+    def bend(self, rho: Array) -> Array:
+        """(elements,) second derivative of `modulus`."""
+        scale = 2.0 * self.q * (self.E0 - self.Emin) * (1.0 + self.q)
+        return np.asarray(scale / (1.0 + self.q * (1.0 - rho)) ** 3)
 
     def softened(self, t: float) -> Self:
         """The same law with the fraction `t` of its penalization: ``q -> t q``, linear at 0."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sciopt.core.control import Adaptive
 from sciopt.core.errors import InputError
 from sciopt.core.method import StepMethod
-from sciopt.core.signals import Improvement, Nonmonotone
+from sciopt.core.signals import Improvement, Nonmonotone, Ratio
 from sciopt.rules import METHODS, make_method
 from sciopt.rules.named_box import BOX_METHODS
 from sciopt.rules.projected import NOTHING, Curvature, ProjectedQuasiNewton
@@ -40,15 +40,26 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def quasi_newton(space: Space, move: float = 0.2, begin: Curvature = NOTHING, **options: Any) -> StepMethod:
-    """Projected quasi-Newton steps in an adaptive move-limit box.
+_RULE: dict[str, Any] = {"memory": 8, "products": 4, "inner": 8}
 
-    The box grows by 1.3 after a step that used it and improved, shrinks to half the length of a step that was rejected:
-    not below the largest of the last five values. `move` is the first move limit, `begin` memory to go on with.
+
+def quasi_newton(space: Space, move: float = 0.2, begin: Curvature = NOTHING, **options: Any) -> StepMethod:
+    """Projected quasi-Newton steps, with products of the Hessian where there are any, in an adaptive move-limit box.
+
+    The box grows by half after a step that used it and kept three quarters of what it promised, and shrinks to half the
+    length of a step that kept less than a quarter, or was rejected: not below the largest of the last five values.
+    `move` is the first move limit, `begin` memory to go on with.
     """
-    rule = ProjectedQuasiNewton(begin=begin, **options)
+    rule = ProjectedQuasiNewton(begin=begin, **_RULE | options)
     control = Adaptive(
-        move, Nonmonotone(window=rule.window), grow=1.3, shrink=0.5, least=0.01, most=0.5, radius=True, reject=True
+        move,
+        Ratio(low=0.25, high=0.75),
+        grow=1.5,
+        shrink=0.5,
+        least=0.02,
+        most=0.5,
+        radius=True,
+        reject=Nonmonotone(window=rule.window),
     )
     return StepMethod(rule, control, space)
 

@@ -10,12 +10,14 @@ import numpy as np
 from sciopt.core.errors import InputError
 from sciopt.core.evaluation import Evaluation
 from sciopt.topopt.grid.element import Conduction
+from sciopt.topopt.hessian import state_curve
 from sciopt.topopt.problem import Response, TopologyProblem
 
 if TYPE_CHECKING:
     from sciopt.core.box import Box
     from sciopt.core.types import Array
     from sciopt.topopt.field import Realization
+    from sciopt.topopt.hessian import Curve
 
 __all__ = ["Compliance", "Mechanism", "MinimumVolume", "ThermalCompliance"]
 
@@ -66,7 +68,10 @@ class Compliance(TopologyProblem):
         value, shares = self._combine(structure.weights * np.array(cases))
         slope = np.tensordot(shares * structure.weights, np.array(slopes), axes=1)
         report = {"cases": np.array(cases), "equations": float(solution.residual.max())}
-        return Response(value, slope, int(solution.iterations.sum()), report)
+        curve = state_curve(self, moduli, solution.u, solution.u, -shares * structure.weights)
+        if self.worst and len(cases) > 1 and curve is not None:
+            curve = _with_shifting_shares(curve, structure.weights[:, None] * np.array(slopes), shares, value)
+        return Response(value, slope, int(solution.iterations.sum()), report, curve)
 
     def _combine(self, cases: Array) -> tuple[float, Array]:
         """The value of the weighted `cases` (m,) and its derivative by each."""
@@ -76,6 +81,20 @@ class Compliance(TopologyProblem):
         powers = (cases / largest) ** _WORST_NORM
         value = largest * float(powers.sum()) ** (1.0 / _WORST_NORM)
         return value, (cases / value) ** (_WORST_NORM - 1.0)
+
+
+def _with_shifting_shares(curve: Curve, slopes: Array, shares: Array, value: float) -> Curve:
+    """`curve` at fixed shares, and what follows from shares that move on to the cases that grow, (m, e) `slopes`."""
+    # shares = (c / value)^(p - 1)
+    powers = shares ** ((_WORST_NORM - 2.0) / (_WORST_NORM - 1.0))
+
+    def whole(change: Array) -> tuple[Array, float]:
+        found, solves = curve(change)
+        grown = slopes @ change
+        moved = (_WORST_NORM - 1.0) / value * (powers * grown - shares * float(shares @ grown))
+        return found + moved @ slopes, solves
+
+    return whole
 
 
 class ThermalCompliance(Compliance):
@@ -123,7 +142,8 @@ class Mechanism(TopologyProblem):
         value = structure.total(value)
         report = {"equations": float(solution.residual.max())}
         slope = -self.system.energies(u, adjoint)
-        return Response(value, slope, int(solution.iterations.sum()), report)
+        curve = state_curve(self, moduli, u[None], adjoint[None], np.array([-1.0]))
+        return Response(value, slope, int(solution.iterations.sum()), report, curve)
 
 
 class MinimumVolume(Compliance):

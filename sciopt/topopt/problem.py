@@ -13,6 +13,7 @@ from sciopt.core.evaluation import Evaluation
 from sciopt.core.tree import describe
 from sciopt.topopt.field import DensityField, Projection
 from sciopt.topopt.filters import Density, Sensitivity
+from sciopt.topopt.hessian import design_products
 from sciopt.topopt.gradient import GradientCheck, check_gradient
 from sciopt.topopt.length_scale import LEAST_RADIUS
 from sciopt.topopt.material import RAMP, SIMP
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sciopt.topopt.field import Realization
     from sciopt.topopt.filters import Filter
     from sciopt.topopt.grid.system import Solution
+    from sciopt.topopt.hessian import Curve
 
 __all__ = ["Response", "TopologyProblem"]
 
@@ -42,12 +44,15 @@ class Response(NamedTuple):
         Of the linear solver.
     report
         Numbers worth telling, by name.
+    curve
+        The second derivative by the moduli, along directions; None where it is not offered.
     """
 
     value: float
     slope: Array
     iterations: int
     report: dict[str, Any]
+    curve: Curve | None = None
 
 
 class TopologyProblem:
@@ -236,7 +241,9 @@ class TopologyProblem:
         grey = greyness(blueprint, structure.volumes, structure.total)
         info = {"density": blueprint, "volume": filled, "greyness": grey}
         cost = {"solves": float(len(answers)), "iterations": float(response.iterations)}
-        return self._evaluation(x, response.value, gradient, info | response.report, cost)
+        evaluation = self._evaluation(x, response.value, gradient, info | response.report, cost)
+        hessian = None if self.constrained else design_products(self, worst, response)
+        return evaluation if hessian is None else replace(evaluation, hessian=hessian)
 
     def moduli(self, density: Array) -> Array:
         """(elements,) moduli of the design with these (n,) densities."""

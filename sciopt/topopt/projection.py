@@ -156,6 +156,18 @@ class Threshold:
         return np.asarray(g * slope + moved / weight * v * (1.0 - kept))
 
 
+    def pushforward(self, x: Array, v: Array, d: Array) -> Array:
+        """(n,) change of the projected densities along the change `d` (n,) of the filtered ones; see `pullback`."""
+        falling = _falling(x, self.beta)
+        eta = _preserving_threshold(falling, x, v, self.beta, np.asarray)
+        kept, lost = _slopes(falling, self.beta, eta)
+        slope, fall = _slopes(falling, self.beta, eta + self.shift) if self.shift else (kept, lost)
+        weight = float(v @ lost)
+        if weight >= -_LEAST_WEIGHT * float(v.sum()):
+            return np.asarray(slope * d)
+        return np.asarray(slope * d + fall * (float(v @ ((1.0 - kept) * d)) / weight))
+
+
 def _check_sharpness(beta: float) -> None:
     if not 0.0 < beta <= SHARPEST:
         raise InputError(

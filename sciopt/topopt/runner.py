@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sciopt.core.products import Products
 from sciopt.core.run import run
 from sciopt.core.stop import Any as AnyOf
 from sciopt.core.stop import Budget, Reason
@@ -46,7 +47,21 @@ class _Placed:
 
     def evaluate(self, x: Array) -> Evaluation:
         ev = self.problem.evaluate(x)
-        return replace(ev, cost={**ev.cost, "equivalents": self.unit * ev.cost["solves"]})
+        return replace(ev, cost=self._priced(ev.cost), hessian=self._priced_products(ev.hessian))
+
+    def _priced(self, cost: Mapping[str, float]) -> dict[str, float]:
+        return {**cost, "equivalents": self.unit * cost["solves"]}
+
+    def _priced_products(self, hessian: Products | None) -> Products | None:
+        if hessian is None or hessian.product is None:
+            return hessian
+        ask = hessian.product
+
+        def product(direction: Array) -> tuple[Array, Mapping[str, float]]:
+            found, cost = ask(direction)
+            return found, self._priced(cost)
+
+        return Products(product)
 
 
 class Runner:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from sciopt.core.box import Box
 
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DesignSpace"]
 
-# Inner iterations for one quasi-Newton step, and the share of the decrease so far that still is worth another one. More
-# iterations changed the objectives of the 14 problems of the prototypes by less than 0.1 %.
-_MOST_INNER = 25
+# The share of the decrease so far that still is worth another inner iteration.
 _INNER_TOL = 1e-3
 
 
@@ -49,16 +48,17 @@ class DesignSpace(Box):
         _project(y, _filled(lower, y), _filled(upper, y), self.weights, rates, self.capacity, self.full, x)
         return x
 
-    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
+    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array, most: int = 25) -> Array:
         metric = model.metric
+        packed, units = _packed(model.vectors)
         weights = np.zeros_like(x) if self.weights is None else self.weights
         rates = np.ones_like(x) if metric is self.weights else weights / metric
         step: Array = _minimize(
             model.force,
             model.scale,
             metric,
-            np.ascontiguousarray(model.vectors),
-            np.ascontiguousarray(model.middle),
+            packed,
+            np.ascontiguousarray(model.middle * np.outer(units, units)),
             x,
             _filled(lower, x),
             _filled(upper, x),
@@ -66,7 +66,7 @@ class DesignSpace(Box):
             rates,
             self.capacity,
             self.full,
-            _MOST_INNER,
+            most,
             _INNER_TOL,
         )
         return step
@@ -135,6 +135,23 @@ def _project(
         _lowered(y, lower, upper, weights, rates, capacity, x)
 
 
+# Rows of a model's vectors whose products are summed in single precision before they are added up in double.
+_BLOCK = 128
+
+
+def _packed(vectors: Array) -> tuple[NDArray[np.float32], Array]:
+    """(n, k) the model's vectors by variable, in single precision and in units of (k,), their largest entries.
+
+    A model is no better than its pairs; half the memory is twice the speed.
+    """
+    units = np.abs(vectors).max(axis=1, initial=0.0)
+    units[units == 0.0] = 1.0
+    packed = np.empty((vectors.shape[1], len(units)), np.float32)
+    for a, unit in enumerate(units):
+        np.divide(vectors[a], unit, out=packed[:, a], casting="same_kind")
+    return packed, units
+
+
 @numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
 def _dot(a: Array, b: Array) -> float:
     total = 0.0
@@ -144,21 +161,33 @@ def _dot(a: Array, b: Array) -> float:
 
 
 @numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
-def _curve(scale: float, metric: Array, vectors: Array, middle: Array, step: Array, bent: Array) -> None:
-    """``bent = B step``, see `sciopt.core.box.Quadratic.curve`."""
-    k = vectors.shape[0]
-    along = np.zeros(k)
-    for a in range(k):
-        along[a] = _dot(vectors[a], step)
-    for i in range(step.size):
-        bent[i] = scale * metric[i] * step[i]
-    for a in range(k):
-        factor = 0.0
-        for b in range(k):
-            factor += middle[b, a] * along[b]
-        row = vectors[a]
-        for i in range(step.size):
-            bent[i] -= factor * row[i]
+def _along(packed: NDArray[np.float32], step: Array, found: Array) -> None:
+    """``found = packed^T step``. Most of a step rests at its bounds: rows of zeros are not read."""
+    n, k = packed.shape
+    found[:] = 0.0
+    part = np.empty(k, np.float32)
+    for first in range(0, n, _BLOCK):
+        part[:] = 0.0
+        for i in range(first, min(first + _BLOCK, n)):
+            length = np.float32(step[i])
+            if length != 0.0:
+                for a in range(k):
+                    part[a] += packed[i, a] * length
+        for a in range(k):
+            found[a] += part[a]
+
+
+@numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
+def _curve(
+    scale: float, metric: Array, packed: NDArray[np.float32], factors: NDArray[np.float32], step: Array, bent: Array
+) -> None:
+    """``bent = scale metric step - packed factors``, see `sciopt.core.box.Quadratic.curve`."""
+    n, k = packed.shape
+    for i in range(n):
+        learned = np.float32(0.0)
+        for a in range(k):
+            learned += packed[i, a] * factors[a]
+        bent[i] = scale * metric[i] * step[i] - learned
 
 
 @numba.njit(cache=True)
@@ -166,7 +195,7 @@ def _minimize(
     force: Array,
     scale: float,
     metric: Array,
-    vectors: Array,
+    packed: NDArray[np.float32],
     middle: Array,
     x: Array,
     lower: Array,
@@ -179,9 +208,10 @@ def _minimize(
     tol: float,
 ) -> Array:
     """See `sciopt.core.quadratic.minimize_quadratic`: the same iteration, without temporaries."""
-    n = x.size
+    n, k = packed.shape
     z, gradient = x.copy(), -force
     target, direction, bent = np.empty(n), np.empty(n), np.empty(n)
+    along, factors = np.empty(k), np.empty(k, np.float32)
     length, gained = 1.0 / scale, 0.0
     for _ in range(most):
         for i in range(n):
@@ -192,7 +222,13 @@ def _minimize(
         slope = _dot(gradient, direction)
         if not slope < -tol * gained:
             break
-        _curve(scale, metric, vectors, middle, direction, bent)
+        _along(packed, direction, along)
+        for a in range(k):
+            factor = 0.0
+            for b in range(k):
+                factor += middle[a, b] * along[b]
+            factors[a] = factor
+        _curve(scale, metric, packed, factors, direction, bent)
         curvature = _dot(direction, bent)
         t = 1.0 if curvature <= 0.0 else min(1.0, -slope / curvature)
         square = 0.0

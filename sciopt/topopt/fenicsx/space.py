@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 __all__ = ["DistributedSpace"]
 
-# As in `DesignSpace`: iterations for the multiplier of the budget, which must hold to this relative error; inner
-# iterations for one quasi-Newton step, and the share of the decrease so far that still is worth another one.
+# As in `DesignSpace`: iterations for the multiplier of the budget, which must hold to this relative error; the share of
+# the decrease so far that still is worth another inner iteration.
 MOST_NEWTON, BUDGET_TOL = 60, 1e-13
-MOST_INNER, INNER_TOL = 25, 1e-3
+INNER_TOL = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +68,14 @@ class DistributedSpace(Box):
         _shifted(y, self._multiplier(y, least, most, self.weights, rates), rates, least, most, x)
         return x
 
-    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array) -> Array:
+    def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array, most: int = 25) -> Array:
         metric, scale, vectors, middle = model.metric, model.scale, model.vectors, model.middle
         lower, upper = _filled(lower, x), _filled(upper, x)
         rates = np.zeros_like(x) if self.weights is None else self._rates(metric)
         z, gradient = x.copy(), -model.force
         target, direction = np.empty_like(x), np.empty_like(x)
         length, gained = 1.0 / scale, 0.0
-        for _ in range(MOST_INNER):
+        for _ in range(most):
             _descended(z, gradient, metric, length, target)
             mu = 0.0 if self.weights is None else self._multiplier(target, lower, upper, self.weights, rates)
             _shifted(target, mu, rates, lower, upper, direction)

@@ -172,6 +172,10 @@ class MeshSystem:
             f"{tol:.1e}, in {iterations.max()} iterations: is every loaded part supported?"
         )
 
+    def rough(self, E: Array) -> None:
+        """None: preconditioners here serve several designs, and rough solutions with them are not offered."""
+        return None
+
     def energies(self, u: Array, v: Array | None = None) -> Array:
         """``u_eᵀ K_e v_e`` of the owned cells (cells,), for nodal fields (unknowns,) and unit modulus."""
         for field in (u, v):

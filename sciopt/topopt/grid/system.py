@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,7 +14,7 @@ from threadpoolctl import ThreadpoolController
 from sciopt.core.errors import EvaluationFailed, InputError
 from sciopt.core.types import Array, Mask
 from sciopt.topopt.grid.assembly import Assembler, element_dofs, node_shape
-from sciopt.topopt.grid.conjugate_gradients import conjugate_gradients
+from sciopt.topopt.grid.conjugate_gradients import conjugate_gradients, few_steps
 from sciopt.topopt.grid.direct import DirectSolver
 from sciopt.topopt.grid.element import Physics, checked_spacing
 from sciopt.topopt.grid.element_operator import ElementOperator
@@ -29,6 +29,10 @@ __all__ = ["GridSystem", "Solution"]
 DIRECT = 300
 # SIMP designs take some 10 iterations, parts hinged at single nodes hundreds, twice as many in single precision.
 SINGLE_ITERATIONS, ITERATIONS = 200, 400
+# Rough solutions: relative residual at which they end, conjugate gradient steps allowed.
+ROUGHLY, ROUGH_STEPS = 0.3, 3
+# What setting up costs, in steps of conjugate gradients; what one back substitution costs, as part of a factorization.
+SET_UP, BACK_SUBSTITUTION = 3.0, 0.1
 LARGEST_DIRECT = {2: 250_000, 3: 40_000}  # free unknowns up to which factorizing takes seconds, by dimension
 
 
@@ -129,6 +133,8 @@ class GridSystem:
         self._operator = ElementOperator(self.stiffness, len(self.shape), self._fixed, self._springs)
         self._direct: DirectSolver | None = None
         self._multigrids: dict[type[Real], Multigrid] = {}
+        self._multigrid: Multigrid | None = None
+        self._solved: tuple[Array, Solution] | None = None
 
     def solve(self, E: Array, loads: Array, tol: float = 1e-5, guess: Array | None = None) -> Solution:
         """Equilibrium under every load.
@@ -162,10 +168,58 @@ class GridSystem:
         if not np.isfinite(loads).all():
             raise EvaluationFailed("The loads contain numbers that are not finite.")
         # The pieces are too small for several threads of BLAS, which would only wait for each other, spinning.
+        self._solved = None
         with blas().limit(limits=1, user_api="blas"):
             if self.solver == "direct":
-                return self._solve_directly(E, loads, tol)
-            return self._solve_by_multigrid(E, loads, tol, guess)
+                solution = self._solve_directly(E, loads, tol)
+            else:
+                solution = self._solve_by_multigrid(E, loads, tol, guess)
+        self._solved = E, solution
+        return solution
+
+    def rough(self, E: Array) -> Callable[[Array], tuple[Array, float]] | None:
+        """A solver of other loads at the moduli `E` that `solve` was given last, for a small part of its cost, or None.
+
+        It takes loads (m, c, *nodes), and returns displacements of the same shape, with a relative residual of some
+        tenths, and the part of the last `solve` that this took. Solving for other moduli ends its life.
+        """
+        if self._solved is None or self._solved[0] is not E:
+            return None
+        solution = self._solved[1]
+        if solution.solver == "multigrid":
+            return self._cycles(E, solution)
+        return self._back_substitution(E) if self.solver == "direct" else None
+
+    def _back_substitution(self, E: Array) -> Callable[[Array], tuple[Array, float]]:
+        def solve(loads: Array) -> tuple[Array, float]:
+            self._check_current(E)
+            assert self._direct is not None  # it has just solved
+            return self._direct.again(np.where(self.fixed, 0.0, loads)), BACK_SUBSTITUTION * len(loads)
+
+        return solve
+
+    def _cycles(self, E: Array, solution: Solution) -> Callable[[Array], tuple[Array, float]]:
+        moduli = E.reshape(self._cells)
+        multigrid = self._multigrid
+        assert multigrid is not None  # it has just solved
+        spent = float(solution.iterations.sum()) + SET_UP
+
+        def solve(loads: Array) -> tuple[Array, float]:
+            self._check_current(E)
+            found, steps = np.empty_like(loads), 0
+            for case, load in enumerate(loads):
+                f = np.where(self._fixed, 0.0, load.reshape(self._nodal))
+                u, taken = few_steps(
+                    self._operator, moduli, f, multigrid.levels[0].b, multigrid, ROUGHLY, ROUGH_STEPS
+                )
+                found[case], steps = u.reshape(self.nodal), steps + taken
+            return found, (steps + 0.5 * len(loads)) / spent
+
+        return solve
+
+    def _check_current(self, E: Array) -> None:
+        if self._solved is None or self._solved[0] is not E:
+            raise InputError("the system has been solved for other moduli since")
 
     def energies(self, u: Array, v: Array | None = None) -> Array:
         """``u_eᵀ K_0 v_e`` of every element (elements,), for nodal fields (c, *nodes) and unit modulus."""
@@ -266,6 +320,7 @@ class GridSystem:
             )
         multigrid = self._multigrids[precision]
         multigrid.setup(moduli)
+        self._multigrid = multigrid
         if precision == np.float64:
             multigrid.be_careful()
         return multigrid

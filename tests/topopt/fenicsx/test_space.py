@@ -42,10 +42,15 @@ def test_one_rank_answers_as_a_whole(seed: int, capacity: float, full: bool, pai
     x, force = projected[0], rng.standard_normal(N)
     lower, upper = np.maximum(x - 0.2, 0.0), np.minimum(x + 0.2, 1.0)
     model = model_of(rng, weights, pairs)
-    for name, arguments in (("tangent", (x, force)), ("residual", (x, force)), ("minimize", (model, x, lower, upper))):
-        one, other = (getattr(space, name)(*arguments) for space in spaces)
+    for name in ("tangent", "residual"):
+        one, other = (getattr(space, name)(x, force) for space in spaces)
         assert np.allclose(one, other, rtol=0, atol=1e-9), name
-    step = spaces[1].minimize(model, x, lower, upper)
+    # Models are kept in single precision on one process, so an iteration may end one earlier or later: by what that is
+    # worth the two may differ.
+    steps = [space.minimize(model, x, lower, upper) for space in spaces]
+    one, other = (model.force @ step - 0.5 * step @ model.curve(step) for step in steps)
+    assert one == pytest.approx(other, rel=2e-3, abs=1e-9)
+    step = steps[1]
     assert (x + step >= lower - 1e-12).all() and (x + step <= upper + 1e-12).all()
     assert weights @ (x + step) <= capacity * (1.0 + 1e-11)
 
