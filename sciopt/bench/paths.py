@@ -263,14 +263,17 @@ def _from_one_start(name: str, seed: int, methods: Sequence[str], max_calls: int
         yield run_one(start, method, max_calls)
 
 
-# The one at work, and the one for warming up.
-_known_start = lru_cache(maxsize=2)(first_start)
+# The one at work, and those for warming up.
+_known_start = lru_cache(maxsize=3)(first_start)
 
 
 @cache
 def _warm_up(method: str) -> None:
-    """A few points of a small molecule, so that imports and compilation are nobody's overhead."""
-    run_one(_known_start("hcn_hnc"), method, max_calls=30)
+    """A few points of a small molecule and of a solid, so that imports and compilation are nobody's overhead."""
+    for name in ("hcn_hnc", "cu_vacancy_31"):
+        start = _known_start(name)
+        if METHODS[method].applies(start.problem):
+            run_one(start, method, max_calls=30)
 
 
 class _PerAtom(NEBOptimizer):
