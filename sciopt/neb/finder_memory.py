@@ -24,6 +24,7 @@ _ENERGY_NOISE, _FORCE_NOISE = 1e-3, 1e-3  # eV and eV/Å: what electronic-struct
 _STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those of atoms inside each other
 _DOUBT = (0.01, 0.03)  # of such a force, its standard error
 _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
+_FAR_ABOVE = 0.8  # eV of error of an energy that takes the band back
 _KEEP_RATIOS = 6
 _NOISY_FACTOR = 2.0
 # Of what an audit allows: an error that needs no audit of its own.
@@ -166,7 +167,7 @@ def taken_back(memory: Memory, energies: Array) -> Memory:
     knows better. An answer below what was expected is no wall, and one that had to be asked for elsewhere, because the
     calculation failed, says that the band has to leave. A band whose saddle is known stays.
     """
-    above = energies - memory.energies > _BAD[0]
+    above = energies - memory.energies > _FAR_ABOVE
     if memory.top is not None or memory.before is None or not above.any():
         return memory
     return memory._replace(X=memory.before)

@@ -309,11 +309,11 @@ def test_answers_far_above_take_the_band_back() -> None:
         Observations.none(3), 1.0, 1.0, X, (0, 1), ("trust", "energy"), np.array([1.0, 2.0]), X[:2], nothing
     )
     memory = memory._replace(before=before)
-    assert taken_back(memory, np.array([1.0, 2.5])).X is before
-    for energies in ([1.3, 2.3], [-1.0, 2.0], [np.nan, 2.0]):
+    assert taken_back(memory, np.array([1.0, 2.9])).X is before
+    for energies in ([1.7, 2.7], [-1.0, 2.0], [np.nan, 2.0]):
         assert taken_back(memory, np.array(energies)).X is X
     assert taken_back(memory._replace(energies=nothing), np.array([9.0, 9.0])).X is X
-    assert taken_back(memory._replace(top=X[1]), np.array([1.0, 2.5])).X is X
+    assert taken_back(memory._replace(top=X[1]), np.array([1.0, 2.9])).X is X
 
 
 @pytest.mark.parametrize("seed", [0, 9, 12])
