@@ -111,9 +111,9 @@ def test_methods_that_do_not_apply_are_skipped_and_named(command: Command, monke
     words = ["--problems", "leps,au_al100_hop,hcn_hnc", "--methods", "gp-prior,auto", "--starts", 1]
     code, _, err = command("bench", "paths", *words)
     assert code == 0 and "gp-prior does not apply to 2 of 3 problems" in err
-    # A small molecule and a solid are run before anything is measured, by the methods that apply.
-    asked.remove("cu_vacancy_31 auto")
-    assert set(asked) == {"leps auto", "au_al100_hop auto", "hcn_hnc auto", "hcn_hnc gp-prior"}
+    # The solid warms up what applies to it, unless another test has done so.
+    expected = {"leps auto", "au_al100_hop auto", "hcn_hnc auto", "hcn_hnc gp-prior"}
+    assert set(asked) - {"cu_vacancy_31 auto"} == expected
 
 
 def test_noise_is_measured_and_written(command: Command, tmp_path: Path) -> None:
