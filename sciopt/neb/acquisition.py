@@ -111,12 +111,9 @@ class View:
     def missed(self, image: int) -> float:
         """The error of the force at the datum nearest to an image, in deviations, when all other data predict it."""
         nearest = int(np.argmin(self.model.distances(self.X[image][None], self.data.X)[0]))
-        others = self.data.take(np.arange(len(self.data)) != nearest)
-        known = self.posterior.process.fit(others, self.posterior, optimize=False)
-        x = self.data.X[nearest][None]
+        error, deviations = self.posterior.left_out(nearest)
         longest = self.model.coordinates.longest
-        error = float(longest(known.predict(x)[1][0] - self.data.forces[nearest]))
-        return error / max(float(longest(known.force_deviations(x)[0])), _LEAST_DEVIATION)
+        return float(longest(error)) / max(float(longest(deviations)), _LEAST_DEVIATION)
 
     def disputed(self, fmax: float) -> Array:
         """(M,) as `totals`, after a second opinion on what seems certain, eV/Å.
@@ -232,7 +229,11 @@ def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) 
         return (worst, "energy"), np.inf
     allowed = view.allowed(fmax)
     if climbing is not None and not view.converged and climbing not in taken:
-        if view.noise == 0.0 or view.totals[climbing] > allowed[climbing]:
+        excess = view.totals / allowed
+        # A noisy force is never settled: the climbing image has to wait while others are farther from what they may be,
+        # and tell of it as well.
+        first = certify == "saddle" or excess[climbing] >= np.where(fresh, excess, -1.0).max()
+        if view.noise == 0.0 or (excess[climbing] > 1.0 and first):
             return ask(climbing, "climbing"), np.inf
     # Without an interior maximum there is no saddle to be certain of, only a band.
     if certify == "saddle" and climbing is not None:
@@ -247,7 +248,8 @@ def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) 
             return ask(int(np.argmax(np.where(fresh, excess, -1.0))), "audit"), bound
     if excess.max() < 1.0:
         doubtful = fresh & (view.deviations > _OPEN * fmax)
-        if taken or audits or not doubtful.any():
+        # What noise makes of a prediction is no audit.
+        if taken or audits or view.noise > 0.0 or not doubtful.any():
             return None, bound
         return (int(np.argmax(np.where(doubtful, excess, -1.0))), "audit"), bound
     excess = np.where(fresh, excess, -1.0)

@@ -193,6 +193,11 @@ class Corrected:
         """(B, n) of the correction and of the emulation together."""
         return np.hypot(self.correction.force_deviations(X, without), self.prior.force_deviations(X, without))
 
+    def left_out(self, index: int) -> tuple[Array, Array]:
+        """(n,) errors of the force at an observation and (n,) their deviations; the prior itself was asked there."""
+        errors, deviations = self.correction.left_out(index)
+        return errors, np.hypot(deviations, self.prior.force_deviations(self.data.X[index][None])[0])
+
     def hessian(self, x: Array) -> Array:
         """(n, n)."""
         return self.correction.hessian(x) + self.prior.hessian(x)

@@ -70,6 +70,9 @@ class Surrogate(Protocol):
     def force_deviations(self, X: Array, without: Array | None = None) -> Array:
         """(B, n) eV/Å, across the unit vectors `without` (B, n)."""
 
+    def left_out(self, index: int) -> tuple[Array, Array]:
+        """(n,) errors of the force at an observation that all others predict, and (n,) their deviations, eV/Å."""
+
     def hessian(self, x: Array) -> Array:
         """(n, n) eV/Å²."""
 

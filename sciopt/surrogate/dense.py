@@ -110,6 +110,10 @@ class DenseSolution:
         The map and its values at the data.
     trained, others
         The factorised covariance, and those of the length scales that a next search begins with.
+    constant
+        Whether the mean was found.
+    noise
+        (N,) variances of a force component that were added, in units of the signal variance.
     """
 
     mean: float
@@ -118,17 +122,26 @@ class DenseSolution:
     features: Features
     geometry: Geometry
     trained: Trained
-    others: tuple[Trained, ...] = ()
+    others: tuple[Trained, ...]
+    constant: bool
+    noise: Array
 
     @classmethod
     def of(
-        cls, features: Features, geometry: Geometry, trained: Trained, constant: bool, others: tuple[Trained, ...]
+        cls,
+        features: Features,
+        geometry: Geometry,
+        trained: Trained,
+        data: Observations,
+        constant: bool,
+        others: tuple[Trained, ...],
     ) -> DenseSolution:
         """Solve for the weights."""
         mean, z = trained.centred(constant)
         weights = trained.factor.unwhiten(z[:, None]).reshape(len(geometry), -1)
         forces = np.einsum("inr,ir->in", geometry.basis, weights[:, 1:])
-        return cls(mean, weights[:, 0], forces, features, geometry, trained, others)
+        noise = data.force_noise**2 / trained.variance + JITTER
+        return cls(mean, weights[:, 0], forces, features, geometry, trained, others, constant, noise)
 
     def energy_variances(self, X: Array) -> Array:
         """(B,) posterior variances of energies at X (B, n), in units of the signal variance."""
@@ -150,3 +163,19 @@ class DenseSolution:
             covariances = prior * rows @ rows.T - explained[:, i].T @ explained[:, i]
             left[i] = np.einsum("nr,rs,ns->n", seen, covariances, seen, optimize=True)
         return left
+
+    def left_out(self, index: int) -> tuple[Array, Array]:
+        """(n,) errors of the force at an observation that all others predict, and their variances."""
+        size = self.geometry.rows.shape[1]
+        own = np.zeros((len(self.trained.white), size))
+        own[index * size : (index + 1) * size] = np.eye(size)
+        white = self.trained.factor.whiten(own)
+        block = white.T @ white
+        basis, ones = self.geometry.basis[index], self.trained.white[:, 0]
+        weights = np.append(self.energy_weights[index], self.force_weights[index] @ basis)
+        # Others have another mean, too.
+        shared = white.T @ ones
+        mean = np.outer(shared, shared) / (ones @ ones) if self.constant else 0.0
+        errors = np.linalg.solve(block - mean, weights)[1:]
+        covariances = np.linalg.inv(block)[1:, 1:] - self.noise[index] * np.eye(size - 1)
+        return basis @ errors, np.einsum("nr,rs,ns->n", basis, covariances, basis, optimize=True)

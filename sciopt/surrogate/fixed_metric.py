@@ -351,6 +351,27 @@ class FixedMetric:
             left[i] = unseen * own + np.einsum("nr,nr->n", seen @ S, seen)
         return left
 
+    def left_out(self, index: int, weights: Array) -> tuple[Array, Array]:
+        """(n,) errors of the force at one of the data, with `weights` (n+1,), that all others predict; their variances.
+
+        Weights within the span are told apart from those across it, whose block of ``K^-1`` is a number.
+        """
+        frame, (count, size) = self.frame, self.frame.inside.shape
+        own = np.zeros((count * (size + 1), size + 1))
+        own[index * (size + 1) : (index + 1) * (size + 1)] = np.eye(size + 1)
+        inner = self.inner.whiten(own)
+        block = inner.T @ inner
+        across = float((self.outer.whiten(np.eye(count)[:, [index]]) ** 2).sum())
+        root, span = frame.metric.root, frame.span
+        beta = weights[1:] @ root
+        inside = beta @ span
+        errors = np.linalg.solve(block, np.append(weights[0], inside))[1:]
+        errors = root @ ((beta - span @ inside) / across + span @ errors)
+        noise, seen = self.noise[index, 1], root @ span
+        unseen = 1.0 / across - noise
+        S = np.linalg.inv(block)[1:, 1:] - (noise + unseen) * np.eye(size)
+        return errors, unseen * (root**2).sum(axis=1) + np.einsum("nr,nr->n", seen @ S, seen)
+
     def _unseen(self, points: Geometry) -> Array:
         """(N, B) covariances of one force component orthogonal to all differences."""
         data = self.frame.geometry(1).phi

@@ -173,7 +173,7 @@ class GaussianProcess:
         others = tuple(one for one in near if 0.0 < abs(np.log(one.length / length)) < 1.01 * np.log(_RATIO))
         if abs(np.log(found / variance)) > (0.0 if earlier is None else np.log(_DRIFT)):
             best, others = train(geometry, data, self.radial, length, found, None), ()
-        solution = DenseSolution.of(self.features, geometry, best, self.constant, others)
+        solution = DenseSolution.of(self.features, geometry, best, data, self.constant, others)
         return Posterior(self, data, length, found, solution)
 
     def _fit_structured(

@@ -176,6 +176,10 @@ class StructuredSolution:
         """(B, n) of the force components, those along `without` (B, n) left out."""
         return self.fixed.force_variances(X, without)
 
+    def left_out(self, index: int) -> tuple[Array, Array]:
+        """(n,) errors of the force at an observation that all others predict, and their variances."""
+        return self.fixed.left_out(index, self.solved.weights[index])
+
 
 def solve_structured(
     values: FeatureValues,

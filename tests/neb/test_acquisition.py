@@ -55,6 +55,10 @@ class Told:
     def force_deviations(self, X: np.ndarray, without: np.ndarray | None = None) -> np.ndarray:
         return np.column_stack([self._at(X, self.sigmas), np.zeros((len(X), N - 1))])
 
+    def left_out(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        others = replace(self, data=self.data.take(np.arange(len(self.data)) != index))
+        return self.data.forces[index], others.force_deviations(self.data.X[[index]])[0]
+
 
 @dataclass
 class Band:
@@ -184,6 +188,16 @@ def test_noise_changes_what_is_asked_for() -> None:
     assert not noisy.asked.any()
     sure = Band(noise=0.1, deviations=np.full(M, 0.01)).view()
     assert next_images(sure, FMAX, 9, "band").complete
+
+
+def test_with_noise_the_farthest_above_its_tolerance_comes_first() -> None:
+    """The climbing image is never settled for good; a lone saddle waits for nothing, and nothing is audited."""
+    others = Band(noise=0.1, deviations=at(4, 3.0, 0.2))
+    assert next_images(others.view(), FMAX, 0, "band").picks == ((4, "force"),)
+    assert next_images(others.view(), FMAX, 0, "saddle").picks == ((2, "climbing"),)
+    assert next_images(Band(noise=0.1, deviations=np.full(M, 0.2)).view(), FMAX, 0, "band").picks == ((2, "climbing"),)
+    assert next_images(Band(deviations=at(4, 3.0, 0.2)).view(), FMAX, 0, "band").picks == ((2, "climbing"),)
+    assert next_images(Band(noise=0.1, deviations=np.full(M, 0.06)).view(), FMAX, 0, "band").complete
 
 
 def test_a_batch_is_of_different_images_and_each_counts_on_the_last() -> None:

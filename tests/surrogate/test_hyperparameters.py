@@ -109,6 +109,12 @@ def test_an_observation_that_is_left_out(system, sample, gone, optimize):
     before = posterior.solution.trained.factor.panels
     shared = [one for one in found.solution.trained.factor.panels if any(one is other for other in before)]
     assert len(shared) == max(gone - 3, 0)
+    errors, deviations = posterior.left_out(gone)
+    same = process.fit(fewer, posterior, False)
+    assert np.allclose(
+        posterior.data.forces[gone] - same.predict(posterior.data.X[gone][None])[1][0], errors, atol=1e-6
+    )
+    assert np.allclose(same.force_deviations(posterior.data.X[gone][None])[0], deviations, rtol=1e-3, atol=1e-4)
     fresh = replace(process, length=found.length, lengths=(found.length, found.length)).fit(fewer)
     X = posterior.data.X + 0.02
     assert np.allclose(found.predict(X)[0], fresh.predict(X)[0], rtol=0, atol=1e-6)

@@ -259,6 +259,19 @@ def test_observation_by_observation(block):
     assert np.allclose(found.predict(X)[1], cold.predict(X)[1], rtol=0, atol=2e-3)
 
 
+def test_an_observation_is_left_out_without_a_fit(block):
+    """Within half of what a fit without it says; with features whose metric is fixed the deviations are exact."""
+    features, data = block
+    posterior = GaussianProcess(features, "matern52", length=0.3, deviation=(1.0, 1.0)).fit(data, optimize=False)
+    for index in (2, 7, 11):
+        fewer = data.take(np.delete(np.arange(len(data)), index))
+        others = posterior.process.fit(fewer, posterior, optimize=False)
+        errors, deviations = posterior.left_out(index)
+        expected = data.forces[index] - others.predict(data.X[index][None])[1][0]
+        assert np.linalg.norm(errors - expected) < 0.5 * np.linalg.norm(expected)
+        assert np.allclose(deviations, others.force_deviations(data.X[index][None])[0], rtol=0.05)
+
+
 def test_many_rows_of_few_coordinates(molecule, sample):
     """`dense_rows` bounds the factorisation of small systems too."""
     data = sample(molecule, 8)
