@@ -229,11 +229,13 @@ def _next(view: View, fmax: float, audits: int, certify: str, taken: list[int]) 
         return (worst, "energy"), np.inf
     allowed = view.allowed(fmax)
     if climbing is not None and not view.converged and climbing not in taken:
+        if view.noise == 0.0:
+            return ask(climbing, "climbing"), np.inf
         excess = view.totals / allowed
         # A noisy force is never settled: the climbing image has to wait while others are farther from what they may be,
         # and tell of it as well.
         first = certify == "saddle" or excess[climbing] >= np.where(fresh, excess, -1.0).max()
-        if view.noise == 0.0 or (excess[climbing] > 1.0 and first):
+        if excess[climbing] > 1.0 and first:
             return ask(climbing, "climbing"), np.inf
     # Without an interior maximum there is no saddle to be certain of, only a band.
     if certify == "saddle" and climbing is not None:
