@@ -27,7 +27,7 @@ _LEAST_DEVIATION = 1e-6  # eV/Å: nobody is surer than this
 _MOVED = 0.03  # Å: a climbing image that was converged is asked again when it has moved this far
 # Of the standard error of a noisy force component: what is asked of the climbing image and of the others, where that
 # is more than the tolerance. One evaluation leaves an uncertainty of 1.7 on an atom.
-_NOISY_TOP, _NOISY_OTHERS = 0.9, 4.0
+_NOISY_TOP, _NOISY_OTHERS = 0.8, 5.0
 
 
 class Plan(NamedTuple):

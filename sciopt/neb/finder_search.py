@@ -49,6 +49,8 @@ _SPRING = 1.0
 _STEP_MOLECULE, _STEP_SOLID = 0.1, 0.2
 # Evaluations per image after which the finder gives up.
 _PATIENCE = 8
+# Times as many where forces are noisy and have to be averaged.
+_NOISY = 2
 # Of the tolerance: how far the path is converged on a prior.
 _ON_PRIOR = 2.0
 _STAGES = ("gp", "gp again")
@@ -152,7 +154,8 @@ class FinderSearch(Search):
             # A band that has found no saddle may have left for another reaction: with what it has learned, the path
             # that was asked for is the better beginning, if it can be calculated at all.
             self.band = first
-            if result.state.memory.top is not None or result.reason.kind == "failed":
+            known = result.state.memory.top is not None or (self.noise > 0.0 and result.state.memory.settled)
+            if known or result.reason.kind == "failed":
                 self.band = through_top(info["X"], info["energies"], self.ends.coordinates)
         assert result is not None
         return result
@@ -286,6 +289,8 @@ class FinderSearch(Search):
             observers.append(self.callback)
         # Several at a time know less of each other.
         patience = int(_PATIENCE * (len(start) - 2) * (1.0 + 0.15 * (self.batch - 1)))
+        if self.noise > 0.0:
+            patience *= _NOISY
         stop: Any = Certified(self.fmax, patience)
         if self.max_calls is not None:
             stop = CallBudget(self.max_calls, self.ledger, stop)
