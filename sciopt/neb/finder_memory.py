@@ -24,7 +24,7 @@ _ENERGY_NOISE, _FORCE_NOISE = 1e-3, 1e-3  # eV and eV/Å: what electronic-struct
 _STEEP, _CLASH = 10.0, 40.0  # eV/Å: forces that are believed less, and those of atoms inside each other
 _DOUBT = (0.01, 0.03)  # of such a force, its standard error
 _BAD, _GOOD = (0.4, 2.0), (0.15, 1.0)  # eV and eV/Å of error that shrink the trust region, and let it grow
-_FAR_ABOVE = 0.8  # eV of error of an energy that takes the band back
+_FAR_ABOVE = 0.6  # eV of error of an energy that takes the band back
 _KEEP_RATIOS = 6
 _NOISY_FACTOR = 2.0
 # Of what an audit allows: an error that needs no audit of its own.

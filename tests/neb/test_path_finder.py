@@ -310,7 +310,7 @@ def test_answers_far_above_take_the_band_back() -> None:
     )
     memory = memory._replace(before=before)
     assert taken_back(memory, np.array([1.0, 2.9])).X is before
-    for energies in ([1.7, 2.7], [-1.0, 2.0], [np.nan, 2.0]):
+    for energies in ([1.5, 2.5], [-1.0, 2.0], [np.nan, 2.0]):
         assert taken_back(memory, np.array(energies)).X is X
     assert taken_back(memory._replace(energies=nothing), np.array([9.0, 9.0])).X is X
     assert taken_back(memory._replace(top=X[1]), np.array([1.0, 2.9])).X is X
