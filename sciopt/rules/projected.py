@@ -69,9 +69,11 @@ class ProjectedQuasiNewton(Rule):
     begin
         Memory to start from, for example that of a coarser grid.
     products
-        Products of the Hessian used for one step, where there are any.
+        Most products of the Hessian used for one step, where there are any.
+    worth
+        No further product is used where the model promises less than this part of what was gained so far.
     inner
-        Iterations on the model for one minimum of it.
+        Iterations on the model for one minimum of it; a third of them where products correct the model.
 
     References
     ----------
@@ -88,8 +90,8 @@ class ProjectedQuasiNewton(Rule):
     first: float = 1.0
     begin: Curvature = NOTHING
     products: int = 0
+    worth: float = 0.1
     inner: int = 25
-    worth: float = 0.0
 
     def start(self, ev: Evaluation, space: Space) -> Curvature:
         return self.begin._replace(values=_values((), ev, self.window))
@@ -135,13 +137,16 @@ class ProjectedQuasiNewton(Rule):
             tightest = -space.largest(-float(np.min(size, initial=np.inf)))
             scale = float(steepest / max(self.first * tightest, 1e-12)) or 1.0
         model = self._model(memory, here.force, scale, bounded)
-        step = bounded.minimize(model, x, lower, upper, self.inner)
+        hessian = here.hessian if self.products and here.hessian is not None and here.hessian.available else None
+        # What products will correct needs no precise minimum of the model.
+        inner = self.inner if hessian is None else max(1, self.inner // 3)
+        step = bounded.minimize(model, x, lower, upper, inner)
         if memory.s and space.dot(step, here.force) <= 0.0:
             memory = self.forget(memory)
             model = self._model(memory, here.force, scale, bounded)
-            step = bounded.minimize(model, x, lower, upper, self.inner)
-        if self.products and here.hessian is not None and here.hessian.available:
-            return self._improved(memory, here, here.hessian, step, lower, upper, bounded)
+            step = bounded.minimize(model, x, lower, upper, inner)
+        if hessian is not None:
+            return self._improved(memory, here, hessian, step, lower, upper, bounded)
         return Proposal(step, memory, _decrease(model, step, space))
 
     def _improved(
@@ -169,7 +174,7 @@ class ProjectedQuasiNewton(Rule):
             promised += gain
             assert memory.scale is not None  # a pair was taught
             model = self._model(memory, here.force - bent, memory.scale, space)
-            part = space.minimize(model, here.x + step, lower, upper, self.inner)
+            part = space.minimize(model, here.x + step, lower, upper, max(1, self.inner // 3))
             more = _decrease(model, part, space)
             if more < self.worth * promised:
                 break

@@ -9,28 +9,33 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sciopt.core.stop import Budget, Plateau, Reason
-from sciopt.rules.projected import NOTHING, Curvature
+from sciopt.topopt.carried import Carried, Found
 from sciopt.topopt.methods import design_method, quasi_newton
-from sciopt.topopt.prolong import interpolated
+from sciopt.topopt.reharden import rehardened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sciopt.core.method import StepMethod
-    from sciopt.core.run import Result
     from sciopt.core.stop import Progress, Stop
     from sciopt.core.types import Array
     from sciopt.topopt.problem import TopologyProblem
     from sciopt.topopt.runner import Runner
 
-__all__ = ["Found", "coarse_to_fine", "grids", "single_grid"]
+__all__ = ["coarse_to_fine", "grids", "single_grid"]
 
-# All constants below were chosen on the problems marked `seen` in sciopt.problems, from three starts each; those for
-# three dimensions on the nine of them in space.
-# The penalty is raised on the coarsest grid, whenever the best value has settled (to a share, in that many solves).
-_LINEAR = Plateau(0.005, 5) | Budget(40)
-# In three dimensions a longer search there overfits the few elements across a member.
+# All constants below were chosen on the problems marked `seen` in sciopt.problems, from two or three starts each; those
+# for three dimensions on the nine of them in space.
+# A run ends when its best value has settled, to a share in that many evaluations. On the coarsest grid the penalty is
+# raised whenever it has; in three dimensions a longer search there overfits the few elements across a member.
+_LINEAR = {2: Plateau(0.02, 3) | Budget(30), 3: Plateau(0.005, 5) | Budget(40)}
 _SOFT = {2: Plateau(0.01, 5) | Budget(30), 3: Plateau(0.02, 4) | Budget(20)}
 _COARSEST = Plateau(0.003, 5) | Budget(60)
-_MIDDLE = Plateau(0.01, 3) | Budget(30)
+_MIDDLE = {2: Plateau(0.03, 2) | Budget(30), 3: Plateau(0.01, 3) | Budget(30)}
+# Products of the Hessian are for the finest grid. Where solves are cheap, steps that commit themselves at once save
+# little and end in poorer designs: with products on all grids four of nine problems on which nothing was chosen ended
+# 1 % above what they end at without.
+_UNHURRIED: dict[str, Any] = {"products": 0, "memory": 5}
 _SHARP = Plateau(0.005, 3) | Budget(25)
 _PENALTIES = (0.0, 0.25, 0.5, 0.75)
 # Where the radius spans this many of the coarsest elements, values there can be believed, and two branches compete: one
@@ -45,16 +50,7 @@ _TRIAL, _BEHIND = 4, 0.03
 # a solid skin may become; when a penalty is left; solves of the early start.
 _HOLDS, _HINTS, _REACH, _THICKER = 3.2, 5.5, 2.0, 1.1
 _TRIED, _EARLY = Plateau(0.02, 3) | Budget(15), Budget(14)
-# First move limit on a finer grid, where the learned curvature is to be trusted but edges are still stairs.
-_MOVE = 0.35
 _GRIDS, _SMALL, _LEAST_SIDE = 3, 4000, 3
-
-
-class Found(NamedTuple):
-    """A design on the finest grid and why the search for it ended."""
-
-    x: Array
-    reason: Reason
 
 
 def grids(problem: TopologyProblem) -> list[TopologyProblem]:
@@ -70,38 +66,6 @@ def grids(problem: TopologyProblem) -> list[TopologyProblem]:
     return found
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What goes from one run to the next: the design, the learned curvature, the first move limit."""
-
-    x: Array
-    memory: Curvature = NOTHING
-    move: float = 0.2
-
-    @classmethod
-    def of(cls, result: Result) -> Carried:
-        """What a finished run leaves; methods other than the quasi-Newton one leave the design alone."""
-        memory = result.state.memory
-        if not isinstance(memory, Curvature):
-            return cls(result.x)
-        return cls(result.x, memory)
-
-    def onto(self, coarse: TopologyProblem, fine: TopologyProblem, smooth: bool = True) -> Carried:
-        """The same on the next finer grid: memory by repetition, gradients per unit of volume.
-
-        A design is `smooth`, linear between the centres of elements, or repeated as well. Smooth edges are soon where
-        they should be; but members in space that are two coarse elements thick lose most of what they carry.
-        """
-
-        def prolong(a: Array) -> Array:
-            return coarse.structure.prolong(fine.structure, a)
-
-        s = tuple(prolong(a) for a in self.memory.s)
-        y = tuple(fine.field.weights * prolong(b / coarse.field.weights) for b in self.memory.y)
-        x = interpolated(coarse.structure, fine.structure, self.x) if smooth else prolong(self.x)
-        return Carried(x, self.memory._replace(s=s, y=y), _MOVE)
-
-
 def coarse_to_fine(
     runner: Runner, problem: TopologyProblem, start: Array | None, stop: Stop, options: dict[str, Any]
 ) -> Found:
@@ -112,23 +76,23 @@ def coarse_to_fine(
     """
     levels = grids(problem.at(beta=0.0))
     x = levels[-1].start() if start is None else _restricted(levels, start)
-    search = _Search(runner, options)
+    search = _Search(runner, options, problem.structure.elements)
     if len(levels) == 1:
-        return sharpened(runner, problem, search.method, Carried(x), stop)
-    coarsest = levels[-1]
+        return polished(runner, problem, search.method, Carried(x), stop)
+    coarsest, dim = levels[-1], problem.structure.dim
     if problem.fragile:
         x = search.settled_in(coarsest.at(penalty=0.0), x)
-    if problem.structure.dim == 3 and len(levels) > 2:
-        return sharpened(runner, problem, search.method, search.in_space(levels, x), stop)
+    if dim == 3 and len(levels) > 2:
+        return polished(runner, problem, search.method, search.in_space(levels, x), stop)
     if problem.filter.radius < _RESOLVED * max(coarsest.structure.spacing):
-        best = search.raised(coarsest, x, _PENALTIES, _SOFT[problem.structure.dim], _COARSEST)
+        best = search.raised(coarsest, x, _PENALTIES, _SOFT[dim], _COARSEST)
     else:
         wide = search.raised(coarsest.widened(_WIDER), x, _PENALTIES, _LOOSE, _WIDE_END)
         best = search.run(coarsest, Carried(wide.carried.x), _LOOSE_END)
         best = min(best, search.raised(coarsest, x, _PENALTIES, _LOOSE, _LOOSE_END), key=_value)
     for coarse, fine in zip(levels[:1:-1], levels[-2:0:-1], strict=True):
-        best = search.run(fine, best.carried.onto(coarse, fine), _MIDDLE)
-    return sharpened(runner, problem, search.method, best.carried.onto(levels[1], levels[0]), stop)
+        best = search.run(fine, best.carried.onto(coarse, fine), _MIDDLE[dim])
+    return polished(runner, problem, search.method, best.carried.onto(levels[1], levels[0]), stop)
 
 
 class End(NamedTuple):
@@ -144,11 +108,13 @@ class _Search:
 
     runner: Runner
     options: dict[str, Any]
+    finest: int
 
     def method(self, at: TopologyProblem, carried: Carried) -> StepMethod:
         if at.constrained:
             return design_method("mma", at.space, **self.options)
-        return quasi_newton(at.space, carried.move, carried.memory, **self.options)
+        quick = {} if at.structure.elements == self.finest else _UNHURRIED
+        return quasi_newton(at.space, carried.move, carried.memory, **quick | self.options)
 
     def run(self, at: TopologyProblem, carried: Carried, stop: Stop) -> End:
         result = self.runner.run(at, self.method(at, carried), stop, carried.x)
@@ -163,7 +129,9 @@ class _Search:
     def raised(self, at: TopologyProblem, x: Array, penalties: tuple[float, ...], soft: Stop, stop: Stop) -> End:
         """Raise the penalty whenever the design has settled; the curvature of one penalty misleads the next."""
         for penalty in penalties:
-            x = self.run(at.at(penalty=penalty), Carried(x), _LINEAR if penalty == 0.0 else soft).carried.x
+            x = self.run(
+                at.at(penalty=penalty), Carried(x), _LINEAR[at.structure.dim] if penalty == 0.0 else soft
+            ).carried.x
         return self.run(at, Carried(x), stop)
 
     def in_space(self, levels: list[TopologyProblem], x: Array) -> Carried:
@@ -174,7 +142,7 @@ class _Search:
         material on it, penalized halfway on the next grid; or nothing.
         """
         coarsest, middle = levels[-1], levels[-2]
-        linear = self.run(coarsest.at(penalty=0.0), Carried(x), _LINEAR)
+        linear = self.run(coarsest.at(penalty=0.0), Carried(x), _LINEAR[3])
         if _solid(coarsest) > _THICKER * _solid(levels[0]):
             guided = Carried(linear.carried.onto(coarsest, middle, smooth=False).x)
             found = self.reached(middle, guided, (*_PENALTIES[1:], 1.0), linear.value)
@@ -188,7 +156,7 @@ class _Search:
             for penalty in _PENALTIES[1:3]:
                 half = self.run(middle.at(penalty=penalty), Carried(half.x), _TRIED).carried
             return self.lifted(levels[:-1], half, smooth=True)
-        best = self.run(middle, raised.carried.onto(coarsest, middle, smooth=False), _MIDDLE)
+        best = self.run(middle, raised.carried.onto(coarsest, middle, smooth=False), _MIDDLE[3])
         best = min(best, self.handed_over(coarsest, middle, x, best.value), key=_value)
         return self.lifted(levels[:-1], best.carried, smooth=False)
 
@@ -215,7 +183,7 @@ class _Search:
         for coarse, fine in zip(levels[:0:-1], levels[-2::-1], strict=True):
             carried = carried.onto(coarse, fine, smooth)
             if fine is not levels[0]:
-                carried = self.run(fine, carried, _MIDDLE).carried
+                carried = self.run(fine, carried, _MIDDLE[3]).carried
         return carried
 
     def handed_over(self, coarse: TopologyProblem, fine: TopologyProblem, x: Array, rival: float) -> End:
@@ -225,7 +193,7 @@ class _Search:
         half = self.run(coarse.at(penalty=0.5), Carried(x), _SOFT[3])
         carried = half.carried.onto(coarse, fine, smooth=False)
         moved = self.run(fine.at(penalty=0.5), carried, Plateau(0.03, 3) | Budget(8))
-        return self.run(fine, Carried(moved.carried.x), _MIDDLE | _Hopeless(rival))
+        return self.run(fine, Carried(moved.carried.x), _MIDDLE[3] | _Hopeless(rival))
 
 
 def _value(end: End) -> float:
@@ -268,7 +236,26 @@ def single_grid(
     return sharpened(runner, problem, method, Carried(problem.start() if start is None else start), stop)
 
 
-def sharpened(runner: Runner, problem: TopologyProblem, method: Any, carried: Carried, stop: Stop) -> Found:
+def polished(
+    runner: Runner,
+    problem: TopologyProblem,
+    method: Callable[[TopologyProblem, Carried], StepMethod],
+    carried: Carried,
+    stop: Stop,
+) -> Found:
+    """The end of the search on the finest grid."""
+    if problem.projection is None and not problem.constrained:
+        return rehardened(runner, problem, method, carried, stop)
+    return sharpened(runner, problem, method, carried, stop)
+
+
+def sharpened(
+    runner: Runner,
+    problem: TopologyProblem,
+    method: Callable[[TopologyProblem, Carried], StepMethod],
+    carried: Carried,
+    stop: Stop,
+) -> Found:
     """Run on the finest grid; a projection is first left out, then sharpened whenever the design has settled."""
     sharpness = _betas(problem.projection.beta) if problem.projection is not None else ()
     for beta in (0.0, *sharpness)[: len(sharpness)]:

@@ -40,7 +40,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-_RULE: dict[str, Any] = {"memory": 8, "products": 4, "inner": 8}
+_RULE: dict[str, Any] = {"memory": 8, "products": 4}
 
 
 def quasi_newton(space: Space, move: float = 0.2, begin: Curvature = NOTHING, **options: Any) -> StepMethod:

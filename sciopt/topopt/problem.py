@@ -13,8 +13,8 @@ from sciopt.core.evaluation import Evaluation
 from sciopt.core.tree import describe
 from sciopt.topopt.field import DensityField, Projection
 from sciopt.topopt.filters import Density, Sensitivity
-from sciopt.topopt.hessian import design_products
 from sciopt.topopt.gradient import GradientCheck, check_gradient
+from sciopt.topopt.hessian import design_products
 from sciopt.topopt.length_scale import LEAST_RADIUS
 from sciopt.topopt.material import RAMP, SIMP
 

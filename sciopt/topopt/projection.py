@@ -155,7 +155,6 @@ class Threshold:
             return np.asarray(g * slope)
         return np.asarray(g * slope + moved / weight * v * (1.0 - kept))
 
-
     def pushforward(self, x: Array, v: Array, d: Array) -> Array:
         """(n,) change of the projected densities along the change `d` (n,) of the filtered ones; see `pullback`."""
         falling = _falling(x, self.beta)

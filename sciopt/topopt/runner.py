@@ -10,6 +10,7 @@ import numpy as np
 
 from sciopt.core.products import Products
 from sciopt.core.run import run
+from sciopt.core.space import everywhere
 from sciopt.core.stop import Any as AnyOf
 from sciopt.core.stop import Budget, Reason
 from sciopt.topopt.record import DesignRecord
@@ -38,14 +39,17 @@ class Visit:
 class _Placed:
     """A problem that starts at a given design, and whose costs are counted in solves on the finest grid."""
 
-    def __init__(self, problem: TopologyProblem, x: Array, unit: float) -> None:
-        self.problem, self.x, self.unit = problem, x, unit
+    def __init__(self, problem: TopologyProblem, x: Array, unit: float, known: Evaluation | None = None) -> None:
+        self.problem, self.x, self.unit, self.known = problem, x, unit, known
         self.space = problem.space
 
     def start(self) -> Array:
         return self.space.project(self.x, self.space.lower, self.space.upper)
 
     def evaluate(self, x: Array) -> Evaluation:
+        known, self.known = self.known, None
+        if known is not None and everywhere(self.space, np.array_equal(known.x, x)):
+            return replace(known, cost=dict.fromkeys(known.cost, 0.0))
         ev = self.problem.evaluate(x)
         return replace(ev, cost=self._priced(ev.cost), hessian=self._priced_products(ev.hessian))
 
@@ -102,13 +106,18 @@ class Runner:
         """Solves so far, in units of one on the finest grid."""
         return self.cost.get("equivalents", 0.0)
 
-    def run(self, problem: TopologyProblem, method: Method, stop: Stop, x: Array) -> Result:
+    def run(
+        self, problem: TopologyProblem, method: Method, stop: Stop, x: Array, known: Result | None = None
+    ) -> Result:
         """Run `method` on `problem` from the design `x` until `stop`, or until the budget of the task is spent.
+
+        What is `known` of `problem` at `x` is not evaluated again.
 
         Once the task has ended the runs still asked for answer with what they start from, evaluated once.
         """
         stage, self._stage = self._stage, self._stage + 1
-        placed = _Placed(problem, x, problem.structure.elements / self.elements)
+        unit = problem.structure.elements / self.elements
+        placed = _Placed(problem, x, unit, None if known is None else known.evaluation)
         # What is asked for after the end is only a way to the finest grid; a resumed task must not start from it.
         folder = None if self.ended else self.folder
         kept = folder.kept(stage, problem.structure.ranks) if folder is not None else None
@@ -133,7 +142,7 @@ class Runner:
             folder.finished()
         # A solve that failed was paid for as well.
         failed = float(result.history.failures)
-        paid = {"solves": failed, "equivalents": failed * placed.unit}
+        paid = {"solves": failed, "equivalents": failed * unit}
         for name, amount in [*result.cost.items(), *paid.items()]:
             self.cost[name] = self.cost.get(name, 0.0) + amount
         self.overhead += float(result.history.column("overhead").sum())

@@ -42,7 +42,9 @@ class DirectSolver:
         matrix = self.assembler.matrix(E).tocsc()
         try:
             # Symmetric and positive definite: no pivoting, which keeps the fill of the symmetric ordering.
-            self._factor = factor = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
+            self._factor = factor = splu(
+                matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True}
+            )
         except RuntimeError as error:
             raise EvaluationFailed(
                 f"The stiffness matrix cannot be factorized ({error}): is every loaded part supported?"

@@ -30,7 +30,7 @@ DIRECT = 300
 # SIMP designs take some 10 iterations, parts hinged at single nodes hundreds, twice as many in single precision.
 SINGLE_ITERATIONS, ITERATIONS = 200, 400
 # Rough solutions: relative residual at which they end, conjugate gradient steps allowed.
-ROUGHLY, ROUGH_STEPS = 0.3, 3
+ROUGHLY, ROUGH_STEPS = 0.5, 3
 # What setting up costs, in steps of conjugate gradients; what one back substitution costs, as part of a factorization.
 SET_UP, BACK_SUBSTITUTION = 3.0, 0.1
 LARGEST_DIRECT = {2: 250_000, 3: 40_000}  # free unknowns up to which factorizing takes seconds, by dimension
@@ -209,9 +209,7 @@ class GridSystem:
             found, steps = np.empty_like(loads), 0
             for case, load in enumerate(loads):
                 f = np.where(self._fixed, 0.0, load.reshape(self._nodal))
-                u, taken = few_steps(
-                    self._operator, moduli, f, multigrid.levels[0].b, multigrid, ROUGHLY, ROUGH_STEPS
-                )
+                u, taken = few_steps(self._operator, moduli, f, multigrid.levels[0].b, multigrid, ROUGHLY, ROUGH_STEPS)
                 found[case], steps = u.reshape(self.nodal), steps + taken
             return found, (steps + 0.5 * len(loads)) / spent
 
