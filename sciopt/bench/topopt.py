@@ -11,7 +11,7 @@ import numpy as np
 
 from sciopt.bench.topopt_traces import DesignRun, Trace
 from sciopt.bench.topopt_watch import Watch, watched
-from sciopt.core.errors import EvaluationFailed
+from sciopt.core.errors import EvaluationFailed, SciOptError
 from sciopt.core.stop import Budget
 from sciopt.problems import structure_problem
 from sciopt.problems.topology import topology_problem
@@ -91,7 +91,18 @@ def run_one(
         direct=_confirmed(plain, watch),
         note=note,
         trace=Trace.of([visit.equivalents for visit in fine], [visit.value for visit in fine]),
+        stopped=_stopped(plain, start, budget) if method == "auto" and plain.structure.dim == 3 else "",
     )
+
+
+def _stopped(problem: TopologyProblem, start: int, budget: float) -> str:
+    """Objective and solves of the default run; empty where it breaks, which its trace tells as well."""
+    try:
+        result = optimize_topology(problem, start=start_of(problem, start), max_solves=budget)
+    except SciOptError as error:
+        log.debug("the default run broke: %s", error)
+        return ""
+    return f"{result.objective:.6g}@{result.calls['equivalents']:.3f}"
 
 
 def direct_value(problem: TopologyProblem, x: Array) -> float:

@@ -97,10 +97,16 @@ def objective_at(run: DesignRun, solves: float) -> float:
 
 
 def stopped_at(run: DesignRun, rule: Plateau = DEFAULT_STOP) -> tuple[float, float]:
-    """Objective and solves when `rule` first fires on the finest grid, and those at the end if it never does."""
+    """Objective and solves when `rule` first fires on the finest grid, and those at the end if it never does.
+
+    A run that was repeated with the default rule is asked instead of its trace.
+    """
     trace = run.trace
     if not trace.best:
         return math.inf, math.inf
+    if run.stopped:
+        value, _, spent = run.stopped.partition("@")
+        return float(value), float(spent)
     best = np.array(trace.best)
     with np.errstate(invalid="ignore"):
         fires = best[: -rule.window] - best[rule.window :] <= rule.rtol * np.abs(best[rule.window :])
@@ -122,7 +128,9 @@ def outcomes(runs: Sequence[DesignRun]) -> list[Outcome]:
     """
     known = best_known(runs)
     wrong = [_wrong(run, known[run.problem]) for run in runs]
-    runs = [replace(run, trace=_NOTHING) if off > REFUTED else run for run, off in zip(runs, wrong, strict=True)]
+    runs = [
+        replace(run, trace=_NOTHING, stopped="") if off > REFUTED else run for run, off in zip(runs, wrong, strict=True)
+    ]
     rivals: dict[tuple[str, int], float] = {}
     for run in runs:
         if run.method in RIVALS:

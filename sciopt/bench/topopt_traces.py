@@ -100,6 +100,9 @@ class DesignRun:
         Why it ended, or what broke.
     trace
         How the objective fell.
+    stopped
+        ``objective@solves`` of the same run under the default stopping rule, where the trace does not tell it: a run
+        that looks for several minima one after the other asks the rule anew for each. Empty elsewhere.
     """
 
     problem: str
@@ -113,6 +116,7 @@ class DesignRun:
     direct: float
     note: str
     trace: Trace
+    stopped: str = ""
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -161,6 +165,7 @@ def read_runs(file: Path) -> list[DesignRun]:
                     direct=float(row["direct"]),
                     note=row["note"],
                     trace=Trace.parse(row["trace"]),
+                    stopped=row.get("stopped") or "",
                 )
                 for row in rows
             ]

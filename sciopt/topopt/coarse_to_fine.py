@@ -32,10 +32,10 @@ _LINEAR = {2: Plateau(0.02, 3) | Budget(30), 3: Plateau(0.005, 5) | Budget(40)}
 _SOFT = {2: Plateau(0.01, 5) | Budget(30), 3: Plateau(0.02, 4) | Budget(20)}
 _COARSEST = Plateau(0.003, 5) | Budget(60)
 _MIDDLE = {2: Plateau(0.03, 2) | Budget(30), 3: Plateau(0.01, 3) | Budget(30)}
-# Products of the Hessian are for the finest grid. Where solves are cheap, steps that commit themselves at once save
-# little and end in poorer designs: with products on all grids four of nine problems on which nothing was chosen ended
-# 1 % above what they end at without.
-_UNHURRIED: dict[str, Any] = {"products": 0, "memory": 5}
+# Products of the Hessian are for the finest grid and designs that coarser ones have shaped. Where solves are cheap,
+# steps that commit themselves at once save little and end in poorer designs: with products on all grids four of nine
+# problems on which nothing was chosen ended 1 % above what they end at without.
+_SECOND_ORDER: dict[str, Any] = {"products": 4, "memory": 8}
 _SHARP = Plateau(0.005, 3) | Budget(25)
 _PENALTIES = (0.0, 0.25, 0.5, 0.75)
 # Where the radius spans this many of the coarsest elements, values there can be believed, and two branches compete: one
@@ -113,8 +113,8 @@ class _Search:
     def method(self, at: TopologyProblem, carried: Carried) -> StepMethod:
         if at.constrained:
             return design_method("mma", at.space, **self.options)
-        quick = {} if at.structure.elements == self.finest else _UNHURRIED
-        return quasi_newton(at.space, carried.move, carried.memory, **quick | self.options)
+        order = _SECOND_ORDER if at.structure.elements == self.finest else {}
+        return quasi_newton(at.space, carried.move, carried.memory, **order | self.options)
 
     def run(self, at: TopologyProblem, carried: Carried, stop: Stop) -> End:
         result = self.runner.run(at, self.method(at, carried), stop, carried.x)
@@ -243,10 +243,12 @@ def polished(
     carried: Carried,
     stop: Stop,
 ) -> Found:
-    """The end of the search on the finest grid."""
-    if problem.projection is None and not problem.constrained:
-        return rehardened(runner, problem, method, carried, stop)
-    return sharpened(runner, problem, method, carried, stop)
+    """The end of the search on the finest grid.
+
+    In space coarse grids hold too few members to choose between designs, which is then done here.
+    """
+    chosen = problem.structure.dim == 2 or problem.projection is not None or problem.constrained
+    return (sharpened if chosen else rehardened)(runner, problem, method, carried, stop)
 
 
 def sharpened(

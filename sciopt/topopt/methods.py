@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from sciopt.core.box import Box
 from sciopt.core.control import Adaptive
 from sciopt.core.errors import InputError
 from sciopt.core.method import StepMethod
@@ -40,17 +42,21 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-_RULE: dict[str, Any] = {"memory": 8, "products": 4}
+# Quasi-Newton points are rounded to multiples of it, so that what rounding errors do to a step, to the mirror images in
+# a symmetric problem for example, does not grow from step to step.
+_GRAIN = 2.0**-30
 
 
 def quasi_newton(space: Space, move: float = 0.2, begin: Curvature = NOTHING, **options: Any) -> StepMethod:
-    """Projected quasi-Newton steps, with products of the Hessian where there are any, in an adaptive move-limit box.
+    """Projected quasi-Newton steps in an adaptive move-limit box; with ``products=4`` for example, of second order.
 
     The box grows by half after a step that used it and kept three quarters of what it promised, and shrinks to half the
     length of a step that kept less than a quarter, or was rejected: not below the largest of the last five values.
     `move` is the first move limit, `begin` memory to go on with.
     """
-    rule = ProjectedQuasiNewton(begin=begin, **_RULE | options)
+    rule = ProjectedQuasiNewton(begin=begin, **options)
+    if isinstance(space, Box) and space.grain == 0.0:
+        space = replace(space, grain=_GRAIN)
     control = Adaptive(
         move,
         Ratio(low=0.25, high=0.75),

@@ -242,7 +242,9 @@ class TopologyProblem:
         info = {"density": blueprint, "volume": filled, "greyness": grey}
         cost = {"solves": float(len(answers)), "iterations": float(response.iterations)}
         evaluation = self._evaluation(x, response.value, gradient, info | response.report, cost)
-        hessian = None if self.constrained else design_products(self, worst, response)
+        # Products need what the last solve left behind.
+        last, _ = answers[-1]
+        hessian = None if self.constrained or worst is not last else design_products(self, worst, response)
         return evaluation if hessian is None else replace(evaluation, hessian=hessian)
 
     def moduli(self, density: Array) -> Array:
@@ -267,8 +269,11 @@ class TopologyProblem:
         return Evaluation(x, -gradient, value, cost=cost, info=info | {"objective": value})
 
     def _decisive(self, realizations: tuple[Realization, ...]) -> list[tuple[int, Realization]]:
-        """The realizations that must be solved for the worst to be known, with their numbers."""
-        return list(enumerate(realizations))
+        """The realizations that must be solved for the worst to be known, with their numbers.
+
+        Last comes the eroded one, the worst of designs that work.
+        """
+        return list(enumerate(realizations))[::-1]
 
     def _respond(self, moduli: Array, number: int) -> Response:
         raise NotImplementedError

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from sciopt.core.box import Box
 
@@ -50,15 +49,16 @@ class DesignSpace(Box):
 
     def minimize(self, model: Quadratic, x: Array, lower: Array, upper: Array, most: int = 25) -> Array:
         metric = model.metric
-        packed, units = _packed(model.vectors)
+        # By variable: what is read together lies together, and what belongs to a variable at rest is not read.
+        vectors = np.ascontiguousarray(model.vectors.T)
         weights = np.zeros_like(x) if self.weights is None else self.weights
         rates = np.ones_like(x) if metric is self.weights else weights / metric
         step: Array = _minimize(
             model.force,
             model.scale,
             metric,
-            packed,
-            np.ascontiguousarray(model.middle * np.outer(units, units)),
+            vectors,
+            np.ascontiguousarray(model.middle),
             x,
             _filled(lower, x),
             _filled(upper, x),
@@ -135,23 +135,6 @@ def _project(
         _lowered(y, lower, upper, weights, rates, capacity, x)
 
 
-# Rows of a model's vectors whose products are summed in single precision before they are added up in double.
-_BLOCK = 128
-
-
-def _packed(vectors: Array) -> tuple[NDArray[np.float32], Array]:
-    """(n, k) the model's vectors by variable, in single precision and in units of (k,), their largest entries.
-
-    A model is no better than its pairs; half the memory is twice the speed.
-    """
-    units = np.abs(vectors).max(axis=1, initial=0.0)
-    units[units == 0.0] = 1.0
-    packed = np.empty((vectors.shape[1], len(units)), np.float32)
-    for a, unit in enumerate(units):
-        np.divide(vectors[a], unit, out=packed[:, a], casting="same_kind")
-    return packed, units
-
-
 @numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
 def _dot(a: Array, b: Array) -> float:
     total = 0.0
@@ -161,32 +144,25 @@ def _dot(a: Array, b: Array) -> float:
 
 
 @numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
-def _along(packed: NDArray[np.float32], step: Array, found: Array) -> None:
-    """``found = packed^T step``. Most of a step rests at its bounds: rows of zeros are not read."""
-    n, k = packed.shape
+def _along(vectors: Array, step: Array, found: Array) -> None:
+    """``found = vectors^T step``. Most of a step rests at its bounds: rows of zeros are not read."""
+    n, k = vectors.shape
     found[:] = 0.0
-    part = np.empty(k, np.float32)
-    for first in range(0, n, _BLOCK):
-        part[:] = 0.0
-        for i in range(first, min(first + _BLOCK, n)):
-            length = np.float32(step[i])
-            if length != 0.0:
-                for a in range(k):
-                    part[a] += packed[i, a] * length
-        for a in range(k):
-            found[a] += part[a]
+    for i in range(n):
+        length = step[i]
+        if length != 0.0:
+            for a in range(k):
+                found[a] += vectors[i, a] * length
 
 
 @numba.njit(cache=True, fastmath={"nsz", "contract", "reassoc", "arcp"})
-def _curve(
-    scale: float, metric: Array, packed: NDArray[np.float32], factors: NDArray[np.float32], step: Array, bent: Array
-) -> None:
-    """``bent = scale metric step - packed factors``, see `sciopt.core.box.Quadratic.curve`."""
-    n, k = packed.shape
+def _curve(scale: float, metric: Array, vectors: Array, factors: Array, step: Array, bent: Array) -> None:
+    """``bent = scale metric step - vectors factors``, see `sciopt.core.box.Quadratic.curve`."""
+    n, k = vectors.shape
     for i in range(n):
-        learned = np.float32(0.0)
+        learned = 0.0
         for a in range(k):
-            learned += packed[i, a] * factors[a]
+            learned += vectors[i, a] * factors[a]
         bent[i] = scale * metric[i] * step[i] - learned
 
 
@@ -195,7 +171,7 @@ def _minimize(
     force: Array,
     scale: float,
     metric: Array,
-    packed: NDArray[np.float32],
+    vectors: Array,
     middle: Array,
     x: Array,
     lower: Array,
@@ -208,10 +184,10 @@ def _minimize(
     tol: float,
 ) -> Array:
     """See `sciopt.core.quadratic.minimize_quadratic`: the same iteration, without temporaries."""
-    n, k = packed.shape
+    n, k = vectors.shape
     z, gradient = x.copy(), -force
     target, direction, bent = np.empty(n), np.empty(n), np.empty(n)
-    along, factors = np.empty(k), np.empty(k, np.float32)
+    along, factors = np.empty(k), np.empty(k)
     length, gained = 1.0 / scale, 0.0
     for _ in range(most):
         for i in range(n):
@@ -222,13 +198,13 @@ def _minimize(
         slope = _dot(gradient, direction)
         if not slope < -tol * gained:
             break
-        _along(packed, direction, along)
+        _along(vectors, direction, along)
         for a in range(k):
             factor = 0.0
             for b in range(k):
                 factor += middle[a, b] * along[b]
             factors[a] = factor
-        _curve(scale, metric, packed, factors, direction, bent)
+        _curve(scale, metric, vectors, factors, direction, bent)
         curvature = _dot(direction, bent)
         t = 1.0 if curvature <= 0.0 else min(1.0, -slope / curvature)
         square = 0.0

@@ -176,7 +176,12 @@ def test_solves_are_counted_outside_of_the_method(method: str) -> None:
     result = optimize_topology(plain, method, stop=bench._GO_ON, max_solves=20)
     run = run_one("mbb", 0, method, 20, nx=NX)
     fine = [r for r in result.records if r.elements == plain.structure.design.size]
-    assert run.trace.equivalents == tuple(round(r.equivalents, 3) for r in fine)
+    # A record holds the products that chose the next design as well, the watch books them on the visit of that one.
+    assert len(run.trace.equivalents) == len(fine)
+    for before, spent, record in zip((0.0, *run.trace.equivalents), run.trace.equivalents, fine, strict=False):
+        assert before < spent <= record.equivalents + 1e-3
+    for spent, last in zip(run.trace.equivalents[1:], fine, strict=False):
+        assert spent == pytest.approx(last.equivalents + 1.0, abs=1e-3)
     assert run.trace.best[-1] == pytest.approx(result.objective, rel=1e-4)
     # The design that counts was evaluated anew by a solver that shares nothing with the one that was used.
     assert run.direct == pytest.approx(run.trace.best[-1], rel=1e-4)
@@ -187,7 +192,8 @@ def test_solves_are_counted_outside_of_the_method(method: str) -> None:
 def test_the_stop_told_from_a_trace_is_the_one_a_user_gets() -> None:
     result = optimize_topology(topology_problem("mbb", nx=NX))
     value, solves = stopped_at(run_one("mbb", 0, "auto", 120, nx=NX))
-    assert solves == pytest.approx(result.calls["equivalents"], abs=1e-3)
+    # What chose a design that was never evaluated is paid for, too.
+    assert solves <= result.calls["equivalents"] + 1e-3 < solves + 1.5
     assert value == pytest.approx(result.objective, rel=1e-4)
 
 
