@@ -9,6 +9,7 @@ import numpy as np
 
 from sciopt.core.products import Products
 from sciopt.core.types import Array
+from sciopt.topopt.ranks import ALONE
 
 if TYPE_CHECKING:
     from sciopt.topopt.field import Realization
@@ -78,7 +79,8 @@ def design_products(problem: TopologyProblem, real: Realization, response: Respo
     material and the derivative g_E of the objective by the moduli.
     """
     curve = response.curve
-    if curve is None or not problem.filter_rule.exact:
+    # What the first of several ranks computes for all is sent to the others, which a product cannot be.
+    if curve is None or not problem.filter_rule.exact or problem.structure.ranks is not ALONE:
         return None
     structure, field, law = problem.structure, problem.field, problem.material
     design, material = structure.design, structure.material[structure.design]
