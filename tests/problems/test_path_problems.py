@@ -26,6 +26,7 @@ STORED = sorted(
     if " kind=molecule " not in file.read_text(encoding="utf-8").splitlines()[1]
 )
 TUNED = {
+    "leps",
     "muller_brown",
     "au_al100_hop",
     "al_al100_hop",
