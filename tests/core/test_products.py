@@ -187,8 +187,9 @@ def test_a_run_resumed_at_any_step_is_the_uninterrupted_run(tmp_path: Path, trou
 
     whole = run(problem, way, stop, observers=[save])
     assert (whole.history.failures > 0) == (trouble == "failures")
-    # From a point that was gone back to, there is no product any more: in neither of the two runs.
-    assert any(not record.accepted for record in whole.history) == (trouble == "rejected steps")
+    if trouble == "rejected steps":
+        # At a point that was gone back to there is no product any more: in neither of the two runs.
+        assert not all(record.accepted for record in whole.history)
     for cut, count in enumerate(counts[:-1], 1):
         again = Bowl(**TROUBLE[trouble])  # type: ignore[arg-type]
         again.evaluations = count
