@@ -11,6 +11,7 @@ import numpy as np
 from sciopt.core.stop import Budget, Plateau, Reason
 from sciopt.topopt.carried import Carried, Found
 from sciopt.topopt.methods import design_method, quasi_newton
+from sciopt.topopt.ranks import ALONE
 from sciopt.topopt.reharden import rehardened
 
 if TYPE_CHECKING:
@@ -113,7 +114,9 @@ class _Search:
     def method(self, at: TopologyProblem, carried: Carried) -> StepMethod:
         if at.constrained:
             return design_method("mma", at.space, **self.options)
-        order = _SECOND_ORDER if at.structure.elements == self.finest else {}
+        # Without products, on meshes, the memory of a first-order method is long enough.
+        second = at.structure.elements == self.finest and at.structure.ranks is ALONE
+        order = _SECOND_ORDER if second else {}
         return quasi_newton(at.space, carried.move, carried.memory, **order | self.options)
 
     def run(self, at: TopologyProblem, carried: Carried, stop: Stop) -> End:
