@@ -50,6 +50,8 @@ def rehardened(
         for penalty, solves in _SOFTER:
             softer = problem.at(penalty=penalty)
             x = runner.run(softer, method(softer, Carried(x)), solves, x).x
+            if runner.ended is not None:
+                return Found(best.x, runner.ended)
         result = settled(Carried(x))
         gain = _gain(best, result)
         best = result if gain > 0.0 else best

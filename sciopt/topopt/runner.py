@@ -44,12 +44,15 @@ class _Placed:
         self.space = problem.space
 
     def start(self) -> Array:
+        if self.known is not None:
+            return self.known.x
         return self.space.project(self.x, self.space.lower, self.space.upper)
 
     def evaluate(self, x: Array) -> Evaluation:
         known, self.known = self.known, None
         if known is not None and everywhere(self.space, np.array_equal(known.x, x)):
-            return replace(known, cost=dict.fromkeys(known.cost, 0.0))
+            # Nor is what its Hessian was asked for: the products are gone, and were charged to the run before.
+            return replace(known, cost=dict.fromkeys(known.cost, 0.0), hessian=None)
         ev = self.problem.evaluate(x)
         return replace(ev, cost=self._priced(ev.cost), hessian=self._priced_products(ev.hessian))
 
@@ -111,7 +114,7 @@ class Runner:
     ) -> Result:
         """Run `method` on `problem` from the design `x` until `stop`, or until the budget of the task is spent.
 
-        What is `known` of `problem` at `x` is not evaluated again.
+        What is `known` of `problem` is not evaluated again: then the run starts there.
 
         Once the task has ended the runs still asked for answer with what they start from, evaluated once.
         """
