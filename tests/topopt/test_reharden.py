@@ -180,6 +180,16 @@ def test_the_best_design_is_not_paid_for_again() -> None:
     assert isinstance(found, Found)
 
 
+@pytest.mark.parametrize("unit", [1.0, 0.25])
+def test_products_are_counted_in_solves_on_the_finest_grid_as_well(unit: float) -> None:
+    problem = flat()
+    runner = Runner(round(problem.structure.elements / unit))
+    runner.run(problem, second_order(problem, Carried(problem.start())), Budget(5), problem.start())
+    assert runner.cost["solves"] > 5.0
+    assert runner.equivalents == pytest.approx(unit * runner.cost["solves"])
+    assert runner.records[-1].equivalents == pytest.approx(runner.equivalents)
+
+
 def test_a_budget_is_kept_to() -> None:
     """Wherever it ends: among the first steps, with less penalty, in a later run."""
     for budget in range(6, 40, 3):
