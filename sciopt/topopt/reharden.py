@@ -61,7 +61,11 @@ def rehardened(
         return Found(best.x, result.reason)
     carried = Carried.of(best)
     final = runner.run(problem, method(problem, carried), stop, carried.x, best)
-    return Found(final.x if _gain(best, final) >= 0.0 else best.x, final.reason)
+    reason = final.reason
+    if reason.kind == "stalled":
+        # It began at a design that had settled, and the model has no step left that is longer than rounding.
+        reason = Reason("plateau", "no further step improves the design", True)
+    return Found(final.x if _gain(best, final) >= 0.0 else best.x, reason)
 
 
 def _settled(progress: Progress) -> Reason | None:

@@ -355,7 +355,8 @@ def test_an_initial_path_through_a_clash(hcn: Any, caplog: pytest.LogCaptureFixt
     assert any("Å apart" in message for message in caplog.messages)
     assert_saddle(found, hcn)
     assert max(lesson.energy - found.absolute_energies[0] for lesson in found.lessons) > 2 * hcn.barrier
-    assert found.calls["images"] < 45
+    # The image-wise band takes 79 from a path without a clash.
+    assert found.calls["images"] < 70
 
 
 def test_a_slab_with_a_clash_on_the_path(hop: Any) -> None:
