@@ -102,8 +102,13 @@ class ProjectedQuasiNewton(Rule):
     def learn(self, memory: Curvature, here: Evaluation, step: Array, ev: Evaluation, space: Space) -> Curvature:
         return self._taught(memory, step, here.force - ev.force, _bounded(space))
 
-    def _taught(self, memory: Curvature, step: Array, y: Array, space: Bounded) -> Curvature:
-        """Memory with the pair of a `step` (n,) and the change `y` (n,) of the gradient along it."""
+    def _taught(
+        self, memory: Curvature, step: Array, y: Array, space: Bounded, model: Quadratic | None = None
+    ) -> Curvature:
+        """Memory with the pair of a `step` (n,) and the change `y` (n,) of the gradient along it.
+
+        `model` is that of the memory, where it has been made already.
+        """
         sy = space.dot(step, y)
         sws = space.dot(step, _metric(space, step) * step)
         if sws == 0.0:
@@ -111,7 +116,9 @@ class ProjectedQuasiNewton(Rule):
         scale = memory.scale
         if scale is None:
             scale = abs(sy) / sws
-        bs = self._model(memory, y, scale, space).curve(step)
+        if model is None or model.scale != scale:
+            model = self._model(memory, y, scale, space)
+        bs = model.curve(step)
         sbs = space.dot(step, bs)
         if sy < self.damping * sbs:
             theta = (1.0 - self.damping) * sbs / (sbs - sy)
@@ -146,7 +153,7 @@ class ProjectedQuasiNewton(Rule):
             model = self._model(memory, here.force, scale, bounded)
             step = bounded.minimize(model, x, lower, upper, inner)
         if hessian is not None:
-            return self._improved(memory, here, hessian, step, lower, upper, bounded)
+            return self._improved(memory, here, hessian, model, step, lower, upper, bounded)
         return Proposal(step, memory, _decrease(model, step, space))
 
     def _improved(
@@ -154,17 +161,18 @@ class ProjectedQuasiNewton(Rule):
         memory: Curvature,
         here: Evaluation,
         hessian: Products,
+        model: Quadratic,
         part: Array,
         lower: Array,
         upper: Array,
         space: Bounded,
     ) -> Proposal:
-        """The step found with products of the Hessian, of which `part` is the first part; the last is the model's."""
+        """The step found with products of the Hessian: `part`, of `model`, is its first part, the last is a model's."""
         step, bent, promised, more = np.zeros_like(part), np.zeros_like(part), 0.0, 0.0
         for _ in range(self.products):
             force = here.force - bent
             product = hessian(part)
-            memory = self._taught(memory, part, product, space)
+            memory = self._taught(memory, part, product, space, model)
             slope, curvature = space.dot(force, part), space.dot(part, product)
             if not slope > 0.0:
                 break
