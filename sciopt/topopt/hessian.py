@@ -52,22 +52,17 @@ def state_curve(problem: TopologyProblem, moduli: Array, fields: Array, others: 
     if rough is None:
         return None
 
-    def forces(change: Array, u: Array) -> Array:
-        # Springs do not change: they are part of both products and leave with the difference.
-        grown, shrunk = np.maximum(change, 0.0), np.maximum(-change, 0.0)
-        return np.stack([system.apply(grown, case) - system.apply(shrunk, case) for case in u])
-
     def curve(change: Array) -> tuple[Array, float]:
-        moved, part = rough(forces(change, fields))
-        if others is fields:
-            moved_others = moved
-        else:
-            moved_others, more = rough(forces(change, others))
-            part += more
+        moved, part = rough(system.change(change, fields))
         found = np.zeros(len(change))
+        if others is fields:
+            for factor, u, du in zip(factors, fields, moved, strict=True):
+                found -= 2.0 * factor * system.energies(u, du)
+            return found, part
+        moved_others, more = rough(system.change(change, others))
         for factor, u, v, du, dv in zip(factors, fields, others, moved, moved_others, strict=True):
             found -= factor * (system.energies(v, du) + system.energies(dv, u))
-        return found, part
+        return found, part + more
 
     return curve
 

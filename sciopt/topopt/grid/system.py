@@ -31,8 +31,9 @@ DIRECT = 300
 SINGLE_ITERATIONS, ITERATIONS = 200, 400
 # Rough solutions: relative residual at which they end, conjugate gradient steps allowed.
 ROUGHLY, ROUGH_STEPS = 0.5, 3
-# What setting up costs, in steps of conjugate gradients; what one back substitution costs, as part of a factorization.
-SET_UP, BACK_SUBSTITUTION = 3.0, 0.1
+# What setting up costs, in steps of conjugate gradients, and what goes with a rough solution: forces, energies, filters
+# (scripts/hessian_product_cost.py). What one back substitution costs, as part of a factorization.
+SET_UP, AROUND, BACK_SUBSTITUTION = 3.0, 1.0, 0.1
 LARGEST_DIRECT = {2: 250_000, 3: 40_000}  # free unknowns up to which factorizing takes seconds, by dimension
 
 
@@ -131,6 +132,8 @@ class GridSystem:
         self._springs = np.zeros((0, 0, 0, 0)) if self.springs is None else self.springs.reshape(self._nodal)
         self._fixed = self.fixed.reshape(self._nodal)
         self._operator = ElementOperator(self.stiffness, len(self.shape), self._fixed, self._springs)
+        # The same without springs, for changes of the moduli.
+        self._elements = ElementOperator(self.stiffness, len(self.shape), self._fixed, np.zeros((0, 0, 0, 0)))
         self._direct: DirectSolver | None = None
         self._multigrids: dict[type[Real], Multigrid] = {}
         self._multigrid: Multigrid | None = None
@@ -211,7 +214,7 @@ class GridSystem:
                 f = np.where(self._fixed, 0.0, load.reshape(self._nodal))
                 u, taken = few_steps(self._operator, moduli, f, multigrid.levels[0].b, multigrid, ROUGHLY, ROUGH_STEPS)
                 found[case], steps = u.reshape(self.nodal), steps + taken
-            return found, (steps + 0.5 * len(loads)) / spent
+            return found, (steps + AROUND * len(loads)) / spent
 
         return solve
 
@@ -231,6 +234,14 @@ class GridSystem:
         out = np.empty(self._nodal)
         self._operator.apply(self._moduli(E).reshape(self._cells), np.where(self._fixed, 0.0, self._field(u)), out)
         return out.reshape(self.nodal)
+
+    def change(self, dE: Array, u: Array) -> Array:
+        """``K(dE) u`` of several fields (m, c, *nodes) for changes dE (elements,) of any sign, springs left out."""
+        cells, found = np.ascontiguousarray(dE).reshape(self._cells), np.empty(u.shape)
+        for field, out in zip(u, found, strict=True):
+            held = np.where(self._fixed, 0.0, self._field(field))
+            self._elements.apply(cells, held, out.reshape(self._nodal))
+        return found
 
     def matrix(self, E: Array) -> csr_array:
         """The same operator, assembled: sparse matrix over all unknowns, rows and columns of fixed ones empty."""
