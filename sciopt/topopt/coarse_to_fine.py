@@ -12,7 +12,7 @@ from sciopt.core.stop import Budget, Plateau, Reason
 from sciopt.topopt.carried import Carried, Found
 from sciopt.topopt.methods import design_method, quasi_newton
 from sciopt.topopt.ranks import ALONE
-from sciopt.topopt.reharden import rehardened
+from sciopt.topopt.reharden import arrived, rehardened
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -251,7 +251,8 @@ def polished(
     In space coarse grids hold too few members to choose between designs, which is then done here.
     """
     chosen = problem.structure.dim == 2 or problem.projection is not None or problem.constrained
-    return (sharpened if chosen else rehardened)(runner, problem, method, carried, stop)
+    found = (sharpened if chosen else rehardened)(runner, problem, method, carried, stop)
+    return found if problem.constrained else found._replace(reason=arrived(found.reason))
 
 
 def sharpened(
