@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from sciopt.core.products import Products
 from sciopt.core.stop import FEASIBLE
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Watch:
             solves, iterations = ev.cost["solves"], ev.cost["iterations"]
             if holds(at, ev):
                 value = float(ev.info["objective"])
-            return self._priced(at, ev)
+            return self._booked(at, ev)
         finally:
             now = time.process_time()
             unit = at.structure.design.size / self.problem.structure.design.size
@@ -87,19 +86,15 @@ class Watch:
             if fine and value < self.best:
                 self.best, self.x = value, np.array(x)
 
-    def _priced(self, at: TopologyProblem, ev: Evaluation) -> Evaluation:
+    def _booked(self, at: TopologyProblem, ev: Evaluation) -> Evaluation:
         """The same evaluation, whose products are booked on the visit before the next one."""
-        if ev.hessian is None or ev.hessian.product is None:
-            return ev
-        ask = ev.hessian.product
         unit = at.structure.design.size / self.problem.structure.design.size
 
-        def product(direction: Array) -> tuple[Array, Mapping[str, float]]:
-            found, cost = ask(direction)
+        def book(cost: Mapping[str, float]) -> Mapping[str, float]:
             self._products += unit * cost["solves"]
-            return found, cost
+            return cost
 
-        return replace(ev, hessian=Products(product))
+        return ev if ev.hessian is None else replace(ev, hessian=ev.hessian.priced(book))
 
     def responded(self, respond: Callable[..., Response], moduli: Array, number: int) -> Response:
         """Solve the equations and book the time."""

@@ -63,6 +63,18 @@ class Products:
             self.spent[name] = self.spent.get(name, 0.0) + amount
         return found
 
+    def priced(self, price: Callable[[Mapping[str, float]], Mapping[str, float]]) -> Products:
+        """The same products at other prices: `price` maps what one cost to what is charged for it."""
+        ask = self.product
+        if ask is None:
+            return self
+
+        def product(direction: Array) -> tuple[Array, Mapping[str, float]]:
+            found, cost = ask(direction)
+            return found, price(cost)
+
+        return Products(product)
+
     def release(self) -> None:
         """Let go of whatever the product is made from."""
         self.product = None

@@ -75,6 +75,11 @@ class ProjectedQuasiNewton(Rule):
     inner
         Iterations on the model for one minimum of it; a third of them where products correct the model.
 
+    Raises
+    ------
+    InputError
+        When a number is too small.
+
     References
     ----------
     Schmidt, van den Berg, Friedlander and Murphy 2009, *Optimizing costly functions with simple constraints*, for
@@ -92,6 +97,11 @@ class ProjectedQuasiNewton(Rule):
     products: int = 0
     worth: float = 0.1
     inner: int = 25
+
+    def __post_init__(self) -> None:
+        for name, least in (("memory", 1), ("products", 0), ("inner", 1)):
+            if getattr(self, name) < least:
+                raise InputError(f"{name} is {getattr(self, name)}; expected a whole number of at least {least}")
 
     def start(self, ev: Evaluation, space: Space) -> Curvature:
         return self.begin._replace(values=_values((), ev, self.window))

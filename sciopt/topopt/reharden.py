@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sciopt.topopt.problem import TopologyProblem
     from sciopt.topopt.runner import Runner
 
-__all__ = ["arrived", "rehardened"]
+__all__ = ["rehardened"]
 
 # Chosen on the problems marked `seen` in sciopt.problems: parts of the penalty with which a settled design is softened,
 # and the evaluations there; when a design has settled; how often it is softened at most, and the part of the objective
@@ -61,12 +61,7 @@ def rehardened(
         return Found(best.x, result.reason)
     carried = Carried.of(best)
     final = runner.run(problem, method(problem, carried), stop, carried.x, best)
-    return Found(final.x if _gain(best, final) >= 0.0 else best.x, arrived(final.reason))
-
-
-def arrived(reason: Reason) -> Reason:
-    """`reason`, or a plateau where a quasi-Newton model has no step left that is longer than rounding."""
-    return reason if reason.kind != "stalled" else Reason("plateau", "no further step improves the design", True)
+    return Found(final.x if _gain(best, final) >= 0.0 else best.x, final.reason)
 
 
 def _settled(progress: Progress) -> Reason | None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sciopt.core.products import Products
 from sciopt.core.run import run
 from sciopt.core.space import everywhere
 from sciopt.core.stop import Any as AnyOf
@@ -54,21 +53,11 @@ class _Placed:
             # Nor is what its Hessian was asked for: the products are gone, and were charged to the run before.
             return replace(known, cost=dict.fromkeys(known.cost, 0.0), hessian=None)
         ev = self.problem.evaluate(x)
-        return replace(ev, cost=self._priced(ev.cost), hessian=self._priced_products(ev.hessian))
+        hessian = None if ev.hessian is None else ev.hessian.priced(self._priced)
+        return replace(ev, cost=self._priced(ev.cost), hessian=hessian)
 
     def _priced(self, cost: Mapping[str, float]) -> dict[str, float]:
         return {**cost, "equivalents": self.unit * cost["solves"]}
-
-    def _priced_products(self, hessian: Products | None) -> Products | None:
-        if hessian is None or hessian.product is None:
-            return hessian
-        ask = hessian.product
-
-        def product(direction: Array) -> tuple[Array, Mapping[str, float]]:
-            found, cost = ask(direction)
-            return found, self._priced(cost)
-
-        return Products(product)
 
 
 class Runner:

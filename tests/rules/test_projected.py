@@ -258,3 +258,9 @@ def test_without_bounds_it_says_what_it_needs() -> None:
     problem = Separable()
     with pytest.raises(InputError, match="needs a space with bounds"):
         method(Flat()).start(problem.evaluate(problem.start()))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("name", "value"), [("products", -1), ("memory", 0), ("inner", 0)])
+def test_numbers_that_are_too_small_are_refused(name: str, value: int) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}; expected"):
+        ProjectedQuasiNewton(**{name: value})  # type: ignore[arg-type]
