@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Separable", "Solution", "solve_separable"]
 
 _MOST_ITERATIONS = 200
+_DAMPING = (1e-12, 1e-6, 1e-3)
 _TOLERANCE = 1e-10  # of a constraint, relative to the sum of its terms
 
 
@@ -170,7 +171,10 @@ def _newton(problem: Separable, dual: _Dual) -> _Dual:
     for _ in range(_MOST_ITERATIONS):
         if dual.error() <= _TOLERANCE:
             break
-        following = _newton_step(problem, dual) or dual
+        # Where constraints nearly depend on each other the full step overshoots, and shorter ones go nowhere; damped
+        # directions lead on.
+        steps = (_newton_step(problem, dual, damping) for damping in _DAMPING)
+        following = next((step for step in steps if step is not None), dual)
         if following.error() > 0.5 * dual.error():
             for i in range(dual.multipliers.size):
                 following = _ascend(problem, following, i, float(following.multipliers[i]))
@@ -180,13 +184,16 @@ def _newton(problem: Separable, dual: _Dual) -> _Dual:
     return dual
 
 
-def _newton_step(problem: Separable, dual: _Dual) -> _Dual | None:
-    """A Newton step on the multipliers that are not held at zero, cut where it would be negative; None if no ascent."""
+def _newton_step(problem: Separable, dual: _Dual, damping: float) -> _Dual | None:
+    """A Newton step on the multipliers that are not held at zero, cut where it would be negative; None if no ascent.
+
+    The diagonal of the curvature is raised by a part, `damping`, of itself.
+    """
     free = (dual.multipliers > 0.0) | (dual.slope > 0.0)
     curvature = problem.curvature(dual)[np.ix_(free, free)]
     # Multipliers of constraints that depend on each other, or without free variables, have no curvature.
     diagonal = np.diag(curvature)
-    curvature = curvature + np.diag(1e-12 * diagonal + 1e-15 * diagonal.max() + 1e-300)
+    curvature = curvature + np.diag(damping * diagonal + 1e-15 * diagonal.max() + 1e-300)
     step = np.zeros_like(dual.multipliers)
     try:
         step[free] = np.linalg.solve(curvature, dual.slope[free])

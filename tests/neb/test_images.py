@@ -287,10 +287,10 @@ def test_interrupts_pass_at_once_from_processes(worker: ModuleType, log: Path) -
     started = time.perf_counter()
     with pytest.raises(KeyboardInterrupt):
         images.evaluate({1: at(1.0), 2: at(6), 3: at(1.1)})
-    for process in set(multiprocessing.active_children()) - before:
-        process.join(10)
+    # Another thread may be reaping a worker just now, which then seems alive to this one for a moment.
+    while not set(multiprocessing.active_children()) <= before and time.perf_counter() - started < 30:
+        time.sleep(0.01)
     assert time.perf_counter() - started < 30
-    assert set(multiprocessing.active_children()) <= before
     images.close()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import brentq, minimize
 
@@ -186,9 +186,9 @@ def random_problem(seed: int, count: int, constraints: int) -> Separable:
 
 @settings(max_examples=300, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 40), st.integers(0, 5))
+@example(174140, 4, 4)  # constraints that nearly depend on each other: undamped Newton steps go nowhere
 def test_kkt_conditions_of_the_subproblem(seed: int, count: int, constraints: int) -> None:
-    # With fewer variables than constraints the multipliers are not unique, and convergence may be slow.
-    tol = 1e-8 if count > constraints else 1e-5
+    tol = 1e-8
     problem = random_problem(seed, count, constraints)
     x, multipliers, slack = solve_separable(problem)
     up, down = 1 / (problem.above - x), 1 / (x - problem.below)
